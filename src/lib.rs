@@ -1,0 +1,5 @@
+//! `rdma-engine`: the data plane between a storage sidecar and SeaweedFS's needles.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod error;
+pub mod protocol;
