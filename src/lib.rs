@@ -2,4 +2,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod error;
+pub mod pool;
 pub mod protocol;
+pub mod uring;

@@ -1,0 +1,306 @@
+//! The buffer pool: one slab of memory that every read lands in and every client reads from.
+//!
+//! Its users are the read path (reserve, land, lease), the data rings (register it once), and
+//! clients (map it). It keeps these promises: a buffer has one owner; none is reused while
+//! anything may write to it; requests that find no room are served in the order they came.
+
+mod buddy;
+mod buffer;
+mod memory;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub use buddy::{Buddy, GRANULE_BYTES};
+pub use buffer::{Buffer, InFlight, Leased, Quarantined, Reserved};
+pub use memory::{Memory, Pages, REGION_BYTES};
+
+use buffer::Block;
+
+/// The phases of a buffer that is not free, for accounting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Reserved,
+    InFlight,
+    Leased,
+    Quarantined,
+}
+
+/// The pool.
+#[derive(Debug)]
+pub struct Pool {
+    memory: Memory,
+    books: Mutex<Books>,
+    /// Bytes in each [`Phase`].
+    by_phase: [AtomicU64; 4],
+    /// The most bytes one reservation may have.
+    largest: usize,
+}
+
+/// What the pool's lock guards.
+#[derive(Debug)]
+struct Books {
+    buddy: Buddy,
+    waiting: VecDeque<Waiter>,
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    granules: u32,
+    grant: oneshot::Sender<Block>,
+}
+
+/// Why there is no buffer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReserveError {
+    /// Nothing came free in time.
+    #[error("no room for {bytes} bytes in the buffer pool before the deadline")]
+    Exhausted {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// It would never fit.
+    #[error("{bytes} bytes are more than the {largest} a buffer can have")]
+    TooLarge {
+        /// Bytes asked for.
+        bytes: usize,
+        /// The most there can be.
+        largest: usize,
+    },
+}
+
+/// How much of the pool is in which state, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is the state it names")]
+pub struct Usage {
+    pub total: u64,
+    pub free: u64,
+    pub reserved: u64,
+    pub in_flight: u64,
+    pub leased: u64,
+    pub quarantined: u64,
+    /// The largest buffer that could be had at once.
+    pub largest_free: u64,
+    /// Reservations waiting for room.
+    pub waiting: u64,
+    /// Reservations granted since start.
+    pub granted: u64,
+}
+
+impl Pool {
+    /// A pool of at least `bytes`, whose reservations may have up to `largest` bytes.
+    ///
+    /// `largest` is rounded up to a power of two and may not exceed [`REGION_BYTES`].
+    ///
+    /// # Errors
+    /// Those of [`Memory::new`]; a pool that is too large to count in granules.
+    pub fn new(bytes: usize, largest: usize, pages: Pages) -> io::Result<Arc<Self>> {
+        let memory = Memory::new(bytes, pages)?;
+        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let count = u32::try_from(memory.len() / GRANULE_BYTES)
+            .ok()
+            .filter(|&n| n < u32::MAX)
+            .ok_or_else(|| invalid("a pool has less than 16 TiB"))?;
+        if largest > REGION_BYTES {
+            return Err(invalid("a buffer has at most 1 GiB"));
+        }
+        let order = granules(largest).next_power_of_two().trailing_zeros() as u8;
+        let buddy = Buddy::new(count, order);
+        let largest = GRANULE_BYTES << order;
+        let books = Mutex::new(Books {
+            buddy,
+            waiting: VecDeque::new(),
+            generation: 0,
+        });
+        Ok(Arc::new(Self {
+            memory,
+            books,
+            by_phase: Default::default(),
+            largest,
+        }))
+    }
+
+    /// The sealed descriptor clients map.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.memory.fd()
+    }
+
+    /// Bytes of the pool.
+    pub fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Size of the pages under the pool, in bytes.
+    pub fn page_bytes(&self) -> usize {
+        self.memory.page_bytes()
+    }
+
+    /// The regions to register, each at most [`REGION_BYTES`]: address and length.
+    pub fn regions(&self) -> impl Iterator<Item = (*mut u8, usize)> + '_ {
+        (0..self.len())
+            .step_by(REGION_BYTES)
+            .map(|start| (self.memory.at(start), REGION_BYTES.min(self.len() - start)))
+    }
+
+    /// Reserves `bytes` in one piece, waiting in line for them until `deadline`.
+    ///
+    /// Dropping the future leaves the line.
+    ///
+    /// # Errors
+    /// When nothing comes free in time, or the buffer could never be that large.
+    pub async fn reserve(
+        self: &Arc<Self>,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Buffer<Reserved>, ReserveError> {
+        if bytes > self.largest.min(self.len()) {
+            return Err(ReserveError::TooLarge {
+                bytes,
+                largest: self.largest.min(self.len()),
+            });
+        }
+        let granted = match self.reserve_or_wait(granules(bytes)) {
+            Ok(buffer) => return Ok(buffer),
+            Err(granted) => InLine {
+                pool: self,
+                granted,
+            },
+        };
+        granted
+            .wait(deadline)
+            .await
+            .map(Buffer::new)
+            .ok_or(ReserveError::Exhausted { bytes })
+    }
+
+    fn reserve_or_wait(
+        self: &Arc<Self>,
+        granules: u32,
+    ) -> Result<Buffer<Reserved>, oneshot::Receiver<Block>> {
+        let mut books = self.books();
+        if books.waiting.is_empty()
+            && let Some(block) = books.take(self, granules)
+        {
+            return Ok(Buffer::new(block));
+        }
+        let (grant, granted) = oneshot::channel();
+        books.waiting.push_back(Waiter { granules, grant });
+        Err(granted)
+    }
+
+    /// What is where now.
+    pub fn usage(&self) -> Usage {
+        let books = self.books();
+        let bytes = |phase: Phase| self.by_phase[phase as usize].load(Ordering::Relaxed);
+        let granule = GRANULE_BYTES as u64;
+        Usage {
+            total: self.len() as u64,
+            free: u64::from(books.buddy.free_granules()) * granule,
+            reserved: bytes(Phase::Reserved),
+            in_flight: bytes(Phase::InFlight),
+            leased: bytes(Phase::Leased),
+            quarantined: bytes(Phase::Quarantined),
+            largest_free: u64::from(books.buddy.largest_free()) * granule,
+            waiting: books.waiting.len() as u64,
+            granted: books.generation,
+        }
+    }
+
+    fn count(&self, phase: Phase, granules: u32) {
+        let bytes = u64::from(granules) * GRANULE_BYTES as u64;
+        self.by_phase[phase as usize].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn uncount(&self, phase: Phase, granules: u32) {
+        let bytes = u64::from(granules) * GRANULE_BYTES as u64;
+        self.by_phase[phase as usize].fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn free(self: &Arc<Self>, start: u32, granules: u32) {
+        let mut books = self.books();
+        books.buddy.free(start, granules);
+        let unclaimed = books.serve(self);
+        drop(books);
+        drop(unclaimed);
+    }
+
+    /// The books are consistent between any two statements that change them, so a panic
+    /// elsewhere while they were locked has not spoilt them.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn take(&mut self, pool: &Arc<Pool>, granules: u32) -> Option<Block> {
+        let start = self.buddy.allocate(granules)?;
+        self.generation += 1;
+        Some(Block::new(
+            Arc::clone(pool),
+            start,
+            granules,
+            self.generation,
+        ))
+    }
+
+    /// Grants what now fits, first come first served. What a waiter that has just gone did not
+    /// take is returned, to be dropped (and so served on) once the lock is released.
+    fn serve(&mut self, pool: &Arc<Pool>) -> Option<Block> {
+        loop {
+            let first = self.waiting.front()?;
+            if first.grant.is_closed() {
+                self.waiting.pop_front();
+                continue;
+            }
+            let block = self.take(pool, first.granules)?;
+            let first = self.waiting.pop_front()?;
+            if let Err(unclaimed) = first.grant.send(block) {
+                return Some(unclaimed);
+            }
+        }
+    }
+}
+
+/// A place in the line for room.
+struct InLine<'a> {
+    pool: &'a Arc<Pool>,
+    granted: oneshot::Receiver<Block>,
+}
+
+impl InLine<'_> {
+    async fn wait(mut self, deadline: Instant) -> Option<Block> {
+        tokio::time::timeout_at(deadline, &mut self.granted)
+            .await
+            .ok()?
+            .ok()
+    }
+}
+
+impl Drop for InLine<'_> {
+    /// Whoever leaves from the head of the line may have been all that held up the others.
+    fn drop(&mut self) {
+        self.granted.close();
+        let late = self.granted.try_recv();
+        let mut books = self.pool.books();
+        books.waiting.retain(|waiter| !waiter.grant.is_closed());
+        let unclaimed = books.serve(self.pool);
+        drop(books);
+        drop((late, unclaimed));
+    }
+}
+
+/// Granules that hold `bytes`.
+fn granules(bytes: usize) -> u32 {
+    bytes.div_ceil(GRANULE_BYTES).max(1) as u32
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

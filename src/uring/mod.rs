@@ -1,0 +1,12 @@
+//! The data ring: file reads into the pool, over an io_uring of the worker's own.
+//!
+//! One per worker thread. tokio-uring drives the worker's sockets; data reads need one large
+//! registered buffer with concurrent sub-ranges, which it does not offer.
+
+mod plan;
+mod ring;
+mod transfer;
+
+pub use plan::{Extent, PIECE_BYTES, Plan};
+pub use ring::{DataRing, Registration};
+pub use transfer::{Flight, ReadError};

@@ -1,0 +1,155 @@
+//! What to read into where: up to three extents of a file, cut into pieces. Pure.
+
+/// The most bytes one submission reads.
+pub const PIECE_BYTES: usize = 1 << 20;
+
+/// A contiguous part of a file and its place in the buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte in the file.
+    pub file_offset: u64,
+    /// Where it goes in the buffer.
+    pub at: usize,
+    /// Bytes to ask for.
+    pub len: usize,
+    /// Bytes of those that must be there; what is past them may lie past the end of the file.
+    pub required: usize,
+}
+
+/// The extents of one read, in the order in which they are to land.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plan {
+    extents: [Extent; Plan::MAX_EXTENTS],
+    count: usize,
+}
+
+/// One submission's part of an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub file_offset: u64,
+    pub at: usize,
+    pub len: usize,
+    pub required: usize,
+}
+
+impl Plan {
+    /// The most extents a plan has: a needle's header, its tail and the data wanted.
+    pub const MAX_EXTENTS: usize = 3;
+
+    /// A plan of `extents`; those beyond [`Self::MAX_EXTENTS`] are a mistake of the caller's.
+    ///
+    /// # Panics
+    /// With more than [`Self::MAX_EXTENTS`].
+    pub fn new(extents: &[Extent]) -> Self {
+        let mut plan = Self {
+            count: extents.len(),
+            ..Self::default()
+        };
+        plan.extents[..extents.len()].copy_from_slice(extents);
+        plan
+    }
+
+    /// The extents.
+    pub fn extents(&self) -> &[Extent] {
+        &self.extents[..self.count]
+    }
+
+    /// Bytes of buffer the plan fills, from its start.
+    pub fn buffer_bytes(&self) -> usize {
+        self.extents()
+            .iter()
+            .map(|e| e.at + e.len)
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub(super) fn pieces(&self) -> u32 {
+        self.extents().iter().map(Extent::pieces).sum()
+    }
+
+    pub(super) fn piece(&self, mut index: u32) -> Option<Piece> {
+        for extent in self.extents() {
+            if index < extent.pieces() {
+                return Some(extent.piece(index));
+            }
+            index -= extent.pieces();
+        }
+        None
+    }
+
+    /// Bytes at the front of extent `number` that have landed once the first `pieces` have.
+    pub(super) fn landed(&self, number: usize, pieces: u32) -> usize {
+        let before: u32 = self.extents().iter().take(number).map(Extent::pieces).sum();
+        let of_this = pieces.saturating_sub(before) as usize;
+        self.extents()
+            .get(number)
+            .map_or(0, |e| e.required.min(of_this * PIECE_BYTES))
+    }
+}
+
+impl Extent {
+    fn pieces(&self) -> u32 {
+        self.len.div_ceil(PIECE_BYTES) as u32
+    }
+
+    fn piece(&self, index: u32) -> Piece {
+        let skip = index as usize * PIECE_BYTES;
+        Piece {
+            file_offset: self.file_offset + skip as u64,
+            at: self.at + skip,
+            len: (self.len - skip).min(PIECE_BYTES),
+            required: self.required.saturating_sub(skip).min(PIECE_BYTES),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(file_offset: u64, at: usize, len: usize) -> Extent {
+        Extent {
+            file_offset,
+            at,
+            len,
+            required: len,
+        }
+    }
+
+    #[test]
+    fn pieces_cover_every_extent_in_order() {
+        let plan = Plan::new(&[extent(7, 0, 20), extent(100, 4096, 2 * PIECE_BYTES + 1)]);
+        let pieces: Vec<_> = (0..plan.pieces()).map(|i| plan.piece(i).unwrap()).collect();
+        assert_eq!(
+            pieces.iter().map(|p| p.len).collect::<Vec<_>>(),
+            [20, PIECE_BYTES, PIECE_BYTES, 1]
+        );
+        assert_eq!(pieces[3].file_offset, 100 + 2 * PIECE_BYTES as u64);
+        assert_eq!(pieces[3].at, 4096 + 2 * PIECE_BYTES);
+        assert_eq!(plan.piece(4), None);
+        assert_eq!(plan.buffer_bytes(), 4096 + 2 * PIECE_BYTES + 1);
+    }
+
+    #[test]
+    fn what_has_landed_grows_extent_by_extent() {
+        let plan = Plan::new(&[extent(7, 0, 20), extent(100, 4096, PIECE_BYTES + 5)]);
+        let landed = |pieces| (plan.landed(0, pieces), plan.landed(1, pieces));
+        assert_eq!(landed(0), (0, 0));
+        assert_eq!(landed(1), (20, 0));
+        assert_eq!(landed(2), (20, PIECE_BYTES));
+        assert_eq!(landed(3), (20, PIECE_BYTES + 5));
+    }
+
+    #[test]
+    fn bytes_that_may_lie_past_the_end_never_count_as_landed() {
+        let wide = Extent {
+            file_offset: 0,
+            at: 0,
+            len: 2 * PIECE_BYTES,
+            required: PIECE_BYTES - 3,
+        };
+        let plan = Plan::new(&[wide]);
+        assert_eq!(plan.piece(1).unwrap().required, 0);
+        assert_eq!(plan.landed(0, 2), PIECE_BYTES - 3);
+    }
+}

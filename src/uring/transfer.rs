@@ -1,0 +1,284 @@
+//! One read in flight: its pieces, what has landed, and who waits for it.
+
+use std::fs::File;
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::plan::{PIECE_BYTES, Piece, Plan};
+use super::ring::DataRing;
+use crate::pool::{Buffer, InFlight, Quarantined, Reserved};
+
+/// Why a read did not land.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file ends before what was to be read.
+    #[error("the file ends at byte {at}, inside what was to be read")]
+    Truncated {
+        /// Where the file ends.
+        at: u64,
+    },
+    /// The kernel says no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Pieces of one read in flight at once; one bit of [`Transfer::landed`] each.
+const WINDOW: u32 = u64::BITS;
+
+/// The ring's record of a read. It owns the buffer and the file for as long as the kernel may
+/// use them, whatever becomes of the reader.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    buffer: Option<Held>,
+    file: Arc<File>,
+    plan: Plan,
+    pieces: u32,
+    /// The next piece to submit.
+    next: u32,
+    /// Pieces landed without a gap from the first.
+    base: u32,
+    /// Pieces landed from `base` on, one bit each.
+    landed: u64,
+    /// Pieces the kernel has.
+    outstanding: u32,
+    failure: Option<ReadError>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Wanted(Buffer<InFlight>),
+    Orphaned(Buffer<Quarantined>),
+}
+
+/// What a completion means for its piece.
+pub(super) enum Outcome {
+    Landed,
+    Failed(ReadError),
+}
+
+impl Transfer {
+    pub(super) fn new(file: Arc<File>, buffer: Buffer<Reserved>, plan: Plan) -> Self {
+        let pieces = plan.pieces();
+        assert!(
+            plan.buffer_bytes() <= buffer.len(),
+            "a plan larger than its buffer"
+        );
+        Self {
+            buffer: Some(Held::Wanted(buffer.take_off())),
+            file,
+            plan,
+            pieces,
+            next: 0,
+            base: 0,
+            landed: 0,
+            outstanding: 0,
+            failure: None,
+            waker: None,
+        }
+    }
+
+    /// The next piece to submit, if the window has room: its number, itself, the address it
+    /// lands at and the file.
+    pub(super) fn next_piece(&mut self) -> Option<(u32, Piece)> {
+        let open = self.failure.is_none() && self.next < self.base + WINDOW;
+        let piece = self.plan.piece(self.next).filter(|_| open)?;
+        let number = self.next;
+        self.next += 1;
+        self.outstanding += 1;
+        Some((number, piece))
+    }
+
+    /// Where byte `at` of the buffer is, in memory and in the pool.
+    pub(super) fn target(&self, at: usize) -> Option<(*mut u8, usize)> {
+        match &self.buffer {
+            Some(Held::Wanted(b)) => Some((b.address(at), b.offset() + at)),
+            Some(Held::Orphaned(_)) | None => None,
+        }
+    }
+
+    pub(super) fn fd(&self) -> i32 {
+        self.file.as_raw_fd()
+    }
+
+    /// Takes note of a piece's end. Returns whether the transfer is now nobody's and done, and
+    /// is to be removed.
+    pub(super) fn complete(&mut self, number: u32, outcome: Outcome) -> bool {
+        self.outstanding -= 1;
+        match outcome {
+            Outcome::Landed => {
+                self.landed |= 1 << (number - self.base);
+                let run = self.landed.trailing_ones();
+                self.landed = self.landed.checked_shr(run).unwrap_or(0);
+                self.base += run;
+            }
+            Outcome::Failed(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        self.outstanding == 0 && matches!(self.buffer, Some(Held::Orphaned(_)))
+    }
+
+    /// The reader is gone. Returns whether the transfer can be removed at once.
+    fn abandon(&mut self) -> bool {
+        self.waker = None;
+        if self.outstanding == 0 {
+            return true;
+        }
+        self.buffer = match self.buffer.take() {
+            Some(Held::Wanted(b)) => Some(Held::Orphaned(b.quarantine())),
+            other => other,
+        };
+        false
+    }
+
+    /// The buffer, once the kernel has finished with it.
+    pub(super) fn into_landed(self) -> Option<Buffer<Reserved>> {
+        assert_eq!(
+            self.outstanding, 0,
+            "a transfer taken apart while the kernel uses it"
+        );
+        match self.buffer? {
+            Held::Wanted(b) => Some(b.land()),
+            Held::Orphaned(b) => {
+                b.release();
+                None
+            }
+        }
+    }
+}
+
+/// A read in flight, seen from its reader. Dropping it leaves the buffer to the ring until the
+/// kernel has finished with it.
+#[derive(Debug)]
+pub struct Flight {
+    ring: Rc<DataRing>,
+    key: usize,
+    /// Pieces the reader has been told of.
+    seen: u32,
+}
+
+impl Flight {
+    pub(super) fn new(ring: Rc<DataRing>, key: usize) -> Self {
+        Self { ring, key, seen: 0 }
+    }
+
+    /// Waits until more has landed without a gap; true when that is all there is.
+    ///
+    /// # Errors
+    /// When a piece failed.
+    pub async fn advance(&mut self) -> Result<bool, ReadError> {
+        poll_fn(|cx| self.poll_advance(cx)).await
+    }
+
+    fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
+        loop {
+            let pushed = {
+                let mut state = self.ring.state();
+                let Some(transfer) = state.transfers.get_mut(self.key) else {
+                    return Poll::Ready(Ok(true));
+                };
+                if let Some(error) = transfer.failure.take() {
+                    return Poll::Ready(Err(error));
+                }
+                if transfer.base > self.seen || transfer.pieces == 0 {
+                    self.seen = transfer.base;
+                    return Poll::Ready(Ok(transfer.base == transfer.pieces));
+                }
+                state.push_burst(self.key, PIECE_BYTES)
+            };
+            if pushed {
+                self.ring.submit_and_reap();
+                continue;
+            }
+            let mut state = self.ring.state();
+            let full = state.is_full();
+            if let Some(transfer) = state.transfers.get_mut(self.key) {
+                transfer.waker = Some(cx.waker().clone());
+                if transfer.outstanding == 0 && full {
+                    state.waiting_for_room.push_back(cx.waker().clone());
+                }
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Bytes at the front of extent `number` that have landed.
+    pub fn landed(&self, number: usize) -> usize {
+        let state = self.ring.state();
+        state
+            .transfers
+            .get(self.key)
+            .map_or(0, |t| t.plan.landed(number, t.base))
+    }
+
+    /// Calls `look` with bytes `range` of extent `number`.
+    ///
+    /// # Panics
+    /// When they have not all landed.
+    pub fn with_bytes<R>(
+        &self,
+        number: usize,
+        range: Range<usize>,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> R {
+        assert!(
+            range.end <= self.landed(number),
+            "bytes {range:?} have not landed"
+        );
+        self.ring.with_landed(self.key, number, range, look)
+    }
+
+    /// Waits until everything has landed and takes the buffer back.
+    ///
+    /// # Errors
+    /// When a piece failed.
+    pub async fn finish(mut self) -> Result<Buffer<Reserved>, ReadError> {
+        while !self.advance().await? {}
+        let landed = self.ring.take(self.key).and_then(Transfer::into_landed);
+        landed.ok_or_else(|| ReadError::Io(io::Error::other("the read's buffer is gone")))
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let finished = {
+            let mut state = self.ring.state();
+            let over = state
+                .transfers
+                .get_mut(self.key)
+                .is_some_and(Transfer::abandon);
+            over.then(|| state.transfers.remove(self.key))
+        };
+        // The buffer's return to the pool may wake others; not while the ring is borrowed.
+        drop(finished.and_then(Transfer::into_landed));
+        self.ring.wake_one_for_room();
+    }
+}
+
+impl DataRing {
+    fn take(&self, key: usize) -> Option<Transfer> {
+        let mut state = self.state();
+        let done = state.transfers.get(key).is_some_and(|t| t.outstanding == 0);
+        done.then(|| state.transfers.remove(key))
+    }
+
+    pub(super) fn landed_at<'a>(
+        transfer: &'a Transfer,
+        number: usize,
+    ) -> Option<(&'a Buffer<InFlight>, usize)> {
+        let extent = transfer.plan.extents().get(number)?;
+        match &transfer.buffer {
+            Some(Held::Wanted(buffer)) => Some((buffer, extent.at)),
+            Some(Held::Orphaned(_)) | None => None,
+        }
+    }
+}
