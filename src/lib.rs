@@ -4,4 +4,5 @@
 pub mod error;
 pub mod pool;
 pub mod protocol;
+pub mod session;
 pub mod uring;

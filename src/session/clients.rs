@@ -1,0 +1,237 @@
+//! Which client processes are connected, and which have gone.
+//!
+//! A process is known by its pid and a pidfd, which tells a process that has ended from another
+//! that has got its pid. A process without a connection that still runs keeps its sessions until
+//! their deadlines; one that has ended loses them after a short grace, in which a last message
+//! still under way may arrive.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags};
+
+/// A client process, for as long as the engine runs: never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey(pub u64);
+
+/// The client processes that have connections, or had some and may still hold sessions.
+#[derive(Debug, Default)]
+pub struct Clients {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_key: HashMap<ClientKey, Client>,
+    by_pid: HashMap<i32, ClientKey>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    pid: Option<Pid>,
+    process: Option<OwnedFd>,
+    connections: u32,
+    /// Since when it has had no connection.
+    unconnected: Option<Instant>,
+}
+
+impl Clients {
+    /// Counts a new connection of process `pid`; `None` when the kernel can not name it (it is
+    /// in another pid namespace), and then the connection counts as a process of its own.
+    pub fn connected(&self, pid: Option<i32>) -> ClientKey {
+        let pid = pid.and_then(Pid::from_raw);
+        let mut known = self.known();
+        if let Some(key) = pid.and_then(|p| known.by_pid.get(&p.as_raw_nonzero().get()).copied())
+            && let Some(client) = known.by_key.get_mut(&key)
+            && client.runs() != Some(false)
+        {
+            client.connections += 1;
+            client.unconnected = None;
+            return key;
+        }
+        known.last += 1;
+        let key = ClientKey(known.last);
+        let process =
+            pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let Some(pid) = pid {
+            known.by_pid.insert(pid.as_raw_nonzero().get(), key);
+        }
+        known.by_key.insert(
+            key,
+            Client {
+                pid,
+                process,
+                connections: 1,
+                unconnected: None,
+            },
+        );
+        key
+    }
+
+    /// Counts a connection's end.
+    pub fn disconnected(&self, key: ClientKey, now: Instant) {
+        if let Some(client) = self.known().by_key.get_mut(&key) {
+            client.connections = client.connections.saturating_sub(1);
+            if client.connections == 0 {
+                client.unconnected = Some(now);
+            }
+        }
+    }
+
+    /// The clients without a connection for `grace` whose process has ended, or can not be
+    /// watched: their sessions are to be reclaimed. They are forgotten, and so are those that
+    /// `holds_sessions` says hold none.
+    pub fn gone(
+        &self,
+        grace: Duration,
+        now: Instant,
+        holds_sessions: impl Fn(ClientKey) -> bool,
+    ) -> Vec<ClientKey> {
+        let mut known = self.known();
+        let unconnected: Vec<ClientKey> = known
+            .by_key
+            .iter()
+            .filter(|(_, client)| {
+                client
+                    .unconnected
+                    .is_some_and(|since| now.saturating_duration_since(since) >= grace)
+            })
+            .map(|(&key, _)| key)
+            .collect();
+        let mut gone = Vec::new();
+        for key in unconnected {
+            let ended = known
+                .by_key
+                .get(&key)
+                .is_none_or(|client| client.runs() != Some(true));
+            if ended {
+                gone.push(key);
+            }
+            if ended || !holds_sessions(key) {
+                known.forget(key);
+            }
+        }
+        gone
+    }
+
+    /// Clients known.
+    pub fn len(&self) -> usize {
+        self.known().by_key.len()
+    }
+
+    /// Whether no client is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn forget(&mut self, key: ClientKey) {
+        let Some(client) = self.by_key.remove(&key) else {
+            return;
+        };
+        if let Some(pid) = client.pid.map(|p| p.as_raw_nonzero().get())
+            && self.by_pid.get(&pid) == Some(&key)
+        {
+            self.by_pid.remove(&pid);
+        }
+    }
+}
+
+impl Client {
+    /// Whether the process still runs, if that can be told.
+    fn runs(&self) -> Option<bool> {
+        let process = self.process.as_ref()?;
+        let mut polled = [PollFd::new(process, PollFlags::IN)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        rustix::event::poll(&mut polled, Some(&at_once))
+            .ok()
+            .map(|ended| ended == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(2);
+
+    /// A process that runs until its input is closed.
+    fn process() -> Child {
+        Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn pid(child: &Child) -> Option<i32> {
+        i32::try_from(child.id()).ok()
+    }
+
+    fn end(mut child: Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn connections_of_one_process_are_one_client() {
+        let (clients, a, b) = (Clients::default(), process(), process());
+        assert_eq!(clients.connected(pid(&a)), clients.connected(pid(&a)));
+        assert_ne!(clients.connected(pid(&a)), clients.connected(pid(&b)));
+        end(a);
+        end(b);
+    }
+
+    #[test]
+    fn a_client_is_gone_once_its_process_has_ended_and_the_grace_is_over() {
+        let (clients, child, now) = (Clients::default(), process(), Instant::now());
+        let key = clients.connected(pid(&child));
+        end(child);
+        assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), []);
+        clients.disconnected(key, now);
+        assert_eq!(clients.gone(GRACE, now + GRACE / 2, |_| true), []);
+        assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [key]);
+        assert!(clients.is_empty());
+    }
+
+    #[test]
+    fn a_process_that_runs_on_without_a_connection_keeps_its_sessions() {
+        let (clients, child, now) = (Clients::default(), process(), Instant::now());
+        let key = clients.connected(pid(&child));
+        clients.disconnected(key, now);
+        assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| true), []);
+        assert_eq!(clients.len(), 1);
+        assert_eq!(clients.connected(pid(&child)), key);
+        clients.disconnected(key, now);
+        assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| false), []);
+        assert!(
+            clients.is_empty(),
+            "with no sessions there is nothing to remember"
+        );
+        end(child);
+    }
+
+    #[test]
+    fn a_process_the_kernel_can_not_name_is_gone_with_its_connection() {
+        let (clients, now) = (Clients::default(), Instant::now());
+        let (a, b) = (clients.connected(None), clients.connected(Some(0)));
+        assert_ne!(a, b);
+        clients.disconnected(a, now);
+        assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [a]);
+        assert_eq!(clients.len(), 1);
+    }
+}

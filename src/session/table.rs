@@ -1,0 +1,352 @@
+//! The slab of sessions: who holds which buffer, until when.
+//!
+//! A place is taken before anything is allocated for a read, so the limit bounds everything
+//! behind it. It stays taken until the read is over, so its key is never reused while I/O is in
+//! flight. A buffer is dropped (and so freed) outside the lock.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::ClientKey;
+use super::id::SessionId;
+use crate::pool::{Buffer, Leased};
+
+/// Ids of ended sessions that are remembered, to tell "expired" from "never was".
+const REMEMBERED: usize = 4096;
+
+/// Every session alive.
+#[derive(Debug)]
+pub struct Sessions {
+    table: Mutex<Table>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Slab<Slot>,
+    expired: VecDeque<SessionId>,
+    /// No lease ends before this.
+    next_deadline: Option<Instant>,
+    entropy: Entropy,
+    reading: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: SessionId,
+    owner: ClientKey,
+    deadline: Instant,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The read is under way; nobody has been told the id.
+    Reading,
+    /// The read is under way for a client that has gone.
+    Abandoned,
+    /// The client has the bytes.
+    Held(Held),
+}
+
+/// What a session holds for its client.
+#[derive(Debug)]
+pub struct Held {
+    /// The buffer the bytes are in.
+    pub lease: Buffer<Leased>,
+    /// Bytes landed.
+    pub transfer_size: u64,
+    /// CRC-32C of them.
+    pub crc: u32,
+}
+
+/// Why a session can not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// There are as many as there may be.
+    #[error(
+        "{limit} sessions are alive, which is the limit; complete some or raise --max-sessions"
+    )]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// No session has this id.
+    #[error("no session has this id: it was completed already, or never was")]
+    NotFound,
+    /// The session's deadline has passed.
+    #[error("the session's deadline has passed; its buffer may hold other data by now")]
+    Expired,
+    /// The client that asked has gone.
+    #[error("the client has gone")]
+    Abandoned,
+}
+
+/// A place in the slab, for a read under way; given back when dropped.
+#[derive(Debug)]
+pub struct Admission {
+    sessions: Arc<Sessions>,
+    id: SessionId,
+    /// Cleared when the place has become a lease.
+    open: bool,
+}
+
+impl Sessions {
+    /// Room for `limit` sessions.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            limit,
+        })
+    }
+
+    /// Takes a place for a read that `owner` asked for and that ends at `deadline`.
+    ///
+    /// # Errors
+    /// When there are as many as there may be.
+    pub fn admit(
+        self: &Arc<Self>,
+        owner: ClientKey,
+        deadline: Instant,
+    ) -> Result<Admission, SessionError> {
+        let mut table = self.table();
+        if table.slots.len() >= self.limit {
+            return Err(SessionError::TooMany { limit: self.limit });
+        }
+        let random = table.entropy.draw();
+        let entry = table.slots.vacant_entry();
+        let id = SessionId::new(entry.key() as u32, random);
+        entry.insert(Slot {
+            id,
+            owner,
+            deadline,
+            state: State::Reading,
+        });
+        table.reading += 1;
+        drop(table);
+        Ok(Admission {
+            sessions: Arc::clone(self),
+            id,
+            open: true,
+        })
+    }
+
+    /// Ends the session `id` and takes what it held.
+    ///
+    /// # Errors
+    /// When it is not there or past its deadline.
+    pub fn complete(&self, id: SessionId, now: Instant) -> Result<Held, SessionError> {
+        let mut table = self.table();
+        let late = match table.find(id) {
+            Some(Slot {
+                state: State::Held(_),
+                deadline,
+                ..
+            }) => Some(*deadline <= now),
+            _ => None,
+        };
+        let Some(late) = late else {
+            let expired = table.expired.contains(&id);
+            return Err(if expired {
+                SessionError::Expired
+            } else {
+                SessionError::NotFound
+            });
+        };
+        let held = table.remove(id).ok_or(SessionError::NotFound)?;
+        if late {
+            table.remember(id);
+            drop(table);
+            return Err(SessionError::Expired);
+        }
+        Ok(held)
+    }
+
+    /// Ends the leases whose deadline has come. Returns how many.
+    pub fn expire(&self, now: Instant) -> usize {
+        let mut table = self.table();
+        if table.next_deadline.is_none_or(|next| now < next) {
+            return 0;
+        }
+        let mut next = None;
+        let mut over = Vec::new();
+        for (_, slot) in &table.slots {
+            if !matches!(slot.state, State::Held(_)) {
+                continue;
+            }
+            if slot.deadline <= now {
+                over.push(slot.id);
+            } else {
+                next = Some(next.map_or(slot.deadline, |n: Instant| n.min(slot.deadline)));
+            }
+        }
+        table.next_deadline = next;
+        for &id in &over {
+            table.remember(id);
+        }
+        let held: Vec<_> = over.iter().filter_map(|&id| table.remove(id)).collect();
+        drop(table);
+        held.len()
+    }
+
+    /// Ends every session of a client that has gone. Returns how many.
+    pub fn reclaim(&self, owner: ClientKey) -> usize {
+        let mut table = self.table();
+        let mut held_ids = Vec::new();
+        let mut abandoned = 0;
+        for (_, slot) in table
+            .slots
+            .iter_mut()
+            .filter(|(_, slot)| slot.owner == owner)
+        {
+            match slot.state {
+                State::Held(_) => held_ids.push(slot.id),
+                State::Reading => {
+                    slot.state = State::Abandoned;
+                    abandoned += 1;
+                }
+                State::Abandoned => {}
+            }
+        }
+        let held: Vec<_> = held_ids
+            .into_iter()
+            .filter_map(|id| table.remove(id))
+            .collect();
+        drop(table);
+        held.len() + abandoned
+    }
+
+    /// Whether a client has any session.
+    pub fn any_of(&self, owner: ClientKey) -> bool {
+        self.table()
+            .slots
+            .iter()
+            .any(|(_, slot)| slot.owner == owner)
+    }
+
+    /// Sessions alive, and how many of them are still reading.
+    pub fn count(&self) -> (usize, usize) {
+        let table = self.table();
+        (table.slots.len(), table.reading)
+    }
+
+    /// The most there may be.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The table is consistent between any two statements that change it, so a panic elsewhere
+    /// while it was locked has not spoilt it.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn find(&mut self, id: SessionId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(id.key() as usize)
+            .filter(|slot| slot.id == id)
+    }
+
+    fn remove(&mut self, id: SessionId) -> Option<Held> {
+        self.find(id)?;
+        match self.slots.remove(id.key() as usize).state {
+            State::Held(held) => Some(held),
+            State::Reading | State::Abandoned => {
+                self.reading -= 1;
+                None
+            }
+        }
+    }
+
+    fn remember(&mut self, id: SessionId) {
+        if self.expired.len() == REMEMBERED {
+            self.expired.pop_front();
+        }
+        self.expired.push_back(id);
+    }
+}
+
+impl Admission {
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Makes the place a lease that the client may hold until its deadline.
+    ///
+    /// # Errors
+    /// When the client has gone meanwhile; the buffer is freed.
+    pub fn hold(mut self, held: Held) -> Result<SessionId, SessionError> {
+        let mut guard = self.sessions.table();
+        let table = &mut *guard;
+        let Some(slot) = table
+            .find(self.id)
+            .filter(|slot| matches!(slot.state, State::Reading))
+        else {
+            drop(guard);
+            return Err(SessionError::Abandoned);
+        };
+        slot.state = State::Held(held);
+        let deadline = slot.deadline;
+        table.next_deadline = Some(
+            table
+                .next_deadline
+                .map_or(deadline, |next| next.min(deadline)),
+        );
+        table.reading -= 1;
+        drop(guard);
+        self.open = false;
+        Ok(self.id)
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if self.open {
+            self.sessions.table().remove(self.id);
+        }
+    }
+}
+
+/// Random bytes from the kernel, fetched for many ids at once.
+#[derive(Debug)]
+struct Entropy {
+    bytes: [u8; 384],
+    used: usize,
+}
+
+impl Default for Entropy {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 384],
+            used: 384,
+        }
+    }
+}
+
+impl Entropy {
+    fn draw(&mut self) -> [u8; 12] {
+        if self.used == self.bytes.len() {
+            // The kernel's generator has no errors once it is seeded, which it is by the time
+            // anything but init runs; an id that could be guessed must never be given out.
+            #[allow(clippy::expect_used, reason = "see above")]
+            getrandom::fill(&mut self.bytes).expect("the kernel's random generator");
+            self.used = 0;
+        }
+        let mut drawn = [0; 12];
+        let fresh = &mut self.bytes[self.used..self.used + drawn.len()];
+        drawn.copy_from_slice(fresh);
+        fresh.fill(0);
+        self.used += drawn.len();
+        drawn
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

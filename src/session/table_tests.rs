@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use super::*;
+use crate::pool::{Pages, Pool};
+
+const OWNER: ClientKey = ClientKey(1);
+const OTHER: ClientKey = ClientKey(2);
+
+struct Fixture {
+    pool: Arc<Pool>,
+    sessions: Arc<Sessions>,
+    start: Instant,
+}
+
+impl Fixture {
+    fn new(limit: usize) -> Self {
+        let pool = Pool::new(1 << 20, 1 << 20, Pages::Ordinary).unwrap();
+        Self {
+            pool,
+            sessions: Sessions::new(limit),
+            start: Instant::now(),
+        }
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+
+    fn held(&self) -> Held {
+        let soon = tokio::time::Instant::now() + Duration::from_secs(5);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let lease = runtime
+            .block_on(self.pool.reserve(4096, soon))
+            .unwrap()
+            .lease();
+        Held {
+            lease,
+            transfer_size: 10,
+            crc: 5,
+        }
+    }
+
+    fn hold(&self, owner: ClientKey, until: u64) -> SessionId {
+        self.sessions
+            .admit(owner, self.at(until))
+            .unwrap()
+            .hold(self.held())
+            .unwrap()
+    }
+
+    fn leased(&self) -> u64 {
+        self.pool.usage().leased
+    }
+}
+
+#[test]
+fn a_session_is_completed_once() {
+    let f = Fixture::new(4);
+    let id = f.hold(OWNER, 10);
+    assert_eq!(f.sessions.complete(id, f.at(1)).unwrap().crc, 5);
+    assert_eq!(
+        f.sessions.complete(id, f.at(1)).unwrap_err(),
+        SessionError::NotFound
+    );
+    assert_eq!((f.leased(), f.sessions.count()), (0, (0, 0)));
+}
+
+#[test]
+fn an_id_of_an_earlier_session_never_reaches_the_one_that_has_its_place_now() {
+    let f = Fixture::new(1);
+    let first = f.hold(OWNER, 10);
+    drop(f.sessions.complete(first, f.at(1)).unwrap());
+    let second = f.hold(OTHER, 10);
+    assert_eq!(first.key(), second.key());
+    assert_eq!(
+        f.sessions.complete(first, f.at(1)).unwrap_err(),
+        SessionError::NotFound
+    );
+    assert_eq!(f.leased(), 4096);
+    assert!(f.sessions.complete(second, f.at(1)).is_ok());
+}
+
+#[test]
+fn past_its_deadline_a_session_is_expired_whether_swept_or_not() {
+    let f = Fixture::new(4);
+    let (early, late) = (f.hold(OWNER, 1), f.hold(OWNER, 10));
+    assert_eq!(
+        f.sessions.complete(early, f.at(1)).unwrap_err(),
+        SessionError::Expired
+    );
+    assert_eq!(f.sessions.expire(f.at(9)), 0);
+    assert_eq!(f.sessions.expire(f.at(10)), 1);
+    assert_eq!(
+        f.sessions.complete(late, f.at(10)).unwrap_err(),
+        SessionError::Expired
+    );
+    assert_eq!(
+        f.sessions.complete(early, f.at(10)).unwrap_err(),
+        SessionError::Expired
+    );
+    assert_eq!(f.leased(), 0);
+}
+
+#[test]
+fn the_limit_counts_reads_under_way() {
+    let f = Fixture::new(2);
+    let reading = f.sessions.admit(OWNER, f.at(1)).unwrap();
+    let _held = f.hold(OWNER, 1);
+    assert_eq!(
+        f.sessions.admit(OWNER, f.at(1)).unwrap_err(),
+        SessionError::TooMany { limit: 2 }
+    );
+    assert_eq!(f.sessions.count(), (2, 1));
+    drop(reading);
+    assert!(f.sessions.admit(OWNER, f.at(1)).is_ok());
+}
+
+#[test]
+fn a_read_that_fails_gives_its_place_back() {
+    let f = Fixture::new(1);
+    drop(f.sessions.admit(OWNER, f.at(1)).unwrap());
+    assert_eq!(f.sessions.count(), (0, 0));
+}
+
+#[test]
+fn a_gone_client_loses_its_sessions_and_nobody_else_does() {
+    let f = Fixture::new(8);
+    let (_a, _b, theirs) = (f.hold(OWNER, 10), f.hold(OWNER, 10), f.hold(OTHER, 10));
+    let reading = f.sessions.admit(OWNER, f.at(10)).unwrap();
+    assert!(f.sessions.any_of(OWNER));
+    assert_eq!(f.sessions.reclaim(OWNER), 3);
+    assert_eq!(f.leased(), 4096);
+    assert_eq!(reading.hold(f.held()).unwrap_err(), SessionError::Abandoned);
+    assert_eq!((f.leased(), f.sessions.count()), (4096, (1, 0)));
+    assert!(!f.sessions.any_of(OWNER));
+    assert!(f.sessions.complete(theirs, f.at(1)).is_ok());
+}
+
+#[test]
+fn a_read_under_way_can_not_be_completed() {
+    let f = Fixture::new(8);
+    let reading = f.sessions.admit(OWNER, f.at(10)).unwrap();
+    assert_eq!(
+        f.sessions.complete(reading.id(), f.at(1)).unwrap_err(),
+        SessionError::NotFound
+    );
+    assert!(reading.hold(f.held()).is_ok());
+}
+
+#[test]
+fn remembered_ids_are_bounded() {
+    let f = Fixture::new(1);
+    for _ in 0..REMEMBERED + 10 {
+        f.hold(OWNER, 1);
+        assert_eq!(f.sessions.expire(f.at(2)), 1);
+    }
+    assert_eq!(f.sessions.table().expired.len(), REMEMBERED);
+}
