@@ -54,6 +54,18 @@ impl Plan {
         &self.extents[..self.count]
     }
 
+    /// Where `len` bytes of the file from `offset` on will be: the extent that has them all, and
+    /// their place in it.
+    pub fn find(&self, offset: u64, len: usize) -> Option<(usize, usize)> {
+        self.extents()
+            .iter()
+            .enumerate()
+            .find_map(|(number, extent)| {
+                let skip = usize::try_from(offset.checked_sub(extent.file_offset)?).ok()?;
+                (skip.checked_add(len)? <= extent.required).then_some((number, skip))
+            })
+    }
+
     /// Bytes of buffer the plan fills, from its start.
     pub fn buffer_bytes(&self) -> usize {
         self.extents()
@@ -138,6 +150,17 @@ mod tests {
         assert_eq!(landed(1), (20, 0));
         assert_eq!(landed(2), (20, PIECE_BYTES));
         assert_eq!(landed(3), (20, PIECE_BYTES + 5));
+    }
+
+    #[test]
+    fn bytes_of_the_file_are_found_where_one_extent_has_them_all() {
+        let plan = Plan::new(&[extent(7, 0, 20), extent(100, 4096, 50)]);
+        assert_eq!(plan.find(7, 20), Some((0, 0)));
+        assert_eq!(plan.find(149, 1), Some((1, 49)));
+        assert_eq!(plan.find(149, 2), None);
+        assert_eq!(plan.find(6, 1), None);
+        assert_eq!(plan.find(50, 1), None);
+        assert_eq!(plan.find(u64::MAX, usize::MAX), None);
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! The token clients must show, when one is configured.
+
+use std::fmt;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use subtle::ConstantTimeEq;
+
+/// The longest token, bytes.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// A shared secret of 1 to [`TOKEN_BYTES_MAX`] bytes. It is never printed.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Reads the token from a file of one line that others than its owner and group can neither
+    /// read nor write. The error says what is wrong with the file and what is allowed.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let failed = |error| format!("reading the token: {error}; allowed: a readable file");
+        let file = std::fs::File::options()
+            .read(true)
+            // A FIFO must not hold the start up.
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)
+            .map_err(failed)?;
+        let facts = file.metadata().map_err(failed)?;
+        if !facts.is_file() {
+            return Err("is not a file; allowed: a file with the token in it".to_owned());
+        }
+        if facts.mode() & 0o006 != 0 {
+            let mode = facts.mode() & 0o7777;
+            return Err(format!(
+                "everyone on this host can read or write it (mode {mode:04o}); allowed: \
+                 0600 or 0640, so try chmod o-rw"
+            ));
+        }
+        let mut bytes = Vec::new();
+        // Two more for the line's end, one more to see that there is more.
+        let limit = TOKEN_BYTES_MAX as u64 + 3;
+        file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+        Self::parse(bytes)
+    }
+
+    fn parse(bytes: Vec<u8>) -> Result<Self, String> {
+        let allowed = format!("allowed: one line of 1 to {TOKEN_BYTES_MAX} bytes of UTF-8");
+        let Ok(text) = String::from_utf8(bytes) else {
+            return Err(format!("the token is not UTF-8; {allowed}"));
+        };
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let token = line.strip_suffix('\r').unwrap_or(line);
+        if token.is_empty() {
+            return Err(format!("the token is empty; {allowed}"));
+        }
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(format!("the token is too long; {allowed}"));
+        }
+        if token.contains(char::is_control) {
+            return Err(format!("the token contains control characters; {allowed}"));
+        }
+        Ok(Self(token.to_owned()))
+    }
+
+    /// Whether `shown` is this token. The time it takes tells nothing but whether the lengths are
+    /// equal.
+    pub fn matches(&self, shown: &str) -> bool {
+        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}

@@ -1,0 +1,63 @@
+//! CompleteRead: the client has finished with the buffer.
+
+use std::time::Instant;
+
+use super::Engine;
+use crate::error::{Code, Error, Result};
+use crate::protocol::message::{CompleteRead, CompleteReadResponse};
+use crate::session::{Held, SessionId};
+
+impl Engine {
+    /// Ends a session and frees its buffer, whatever the client says of it.
+    ///
+    /// # Errors
+    /// SESSION_NOT_FOUND or SESSION_EXPIRED.
+    pub fn complete_read(&self, request: &CompleteRead) -> Result<CompleteReadResponse> {
+        let id = request.session_id.parse().map_err(|_| {
+            Error::new(
+                Code::SessionNotFound,
+                "session_id is not the id of any session",
+            )
+        })?;
+        let held = self.sessions.complete(id, Instant::now())?;
+        let message = self.disagreement(request, id, &held);
+        Ok(CompleteReadResponse {
+            success: message.is_none(),
+            server_crc: Some(held.crc),
+            message,
+            request_id: None,
+        })
+    }
+
+    /// Frees the buffer of a session whose reply could not be delivered.
+    pub fn forget(&self, session: SessionId) {
+        // It may have expired meanwhile, which comes to the same.
+        drop(self.sessions.complete(session, Instant::now()));
+    }
+
+    fn disagreement(&self, request: &CompleteRead, id: SessionId, held: &Held) -> Option<String> {
+        let message = if let Some(crc) = request.client_crc.filter(|&crc| crc != held.crc) {
+            self.metrics.client_crc_mismatches.increment(1);
+            format!(
+                "the client's CRC-32C is {crc:08x}, the engine's {:08x}",
+                held.crc
+            )
+        } else if request.success && request.bytes_transferred != held.transfer_size {
+            format!(
+                "the client took {} bytes of the {} that were landed",
+                request.bytes_transferred, held.transfer_size
+            )
+        } else if !request.success {
+            let error = request
+                .error_message
+                .as_deref()
+                .unwrap_or("no reason given");
+            tracing::debug!(session = %id, error, "the client could not use the bytes");
+            return None;
+        } else {
+            return None;
+        };
+        tracing::warn!(session = %id, "{message}");
+        Some(message)
+    }
+}

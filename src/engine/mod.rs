@@ -1,0 +1,208 @@
+//! What each request does.
+//!
+//! [`Engine`] is what all workers share, behind short locks that are never held across an
+//! await; [`Worker`] is what one thread has to itself.
+
+mod complete;
+mod info;
+mod read;
+mod volumes;
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::config::Token;
+use crate::error::{Code, Error, Result};
+use crate::pool::Pool;
+use crate::session::{Clients, SessionError, Sessions};
+use crate::source::Reader;
+use crate::telemetry::{Metrics, Observe, Observed};
+
+pub use volumes::Volumes;
+
+/// The limits a request meets.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The most bytes one read may land.
+    pub max_transfer: u64,
+    /// How long a session lives when the client does not say.
+    pub session_timeout: Duration,
+    /// The longest a client may ask for.
+    pub session_timeout_max: Duration,
+}
+
+/// What does not run as well as it could on this host.
+#[derive(Clone, Debug, Default)]
+pub struct StepsDown {
+    /// Why the pool lies on ordinary pages, and what would avoid it.
+    pub hugepages: Option<String>,
+    /// Why the pool is not registered, and what would avoid it.
+    pub fixed_buffers: Option<String>,
+}
+
+/// Everything the workers share.
+pub struct Engine {
+    /// Where reads land.
+    pub pool: Arc<Pool>,
+    /// Who holds what.
+    pub sessions: Arc<Sessions>,
+    /// Who is connected.
+    pub clients: Clients,
+    /// What can be read.
+    pub volumes: Volumes,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Open connections.
+    pub connections: Arc<AtomicU64>,
+    limits: Limits,
+    token: Option<Token>,
+    boot_id: String,
+    steps_down: OnceLock<StepsDown>,
+    draining: AtomicBool,
+}
+
+/// One thread's part.
+pub struct Worker {
+    /// What it shares.
+    pub engine: Arc<Engine>,
+    /// What it reads with.
+    pub reader: Reader,
+}
+
+impl Engine {
+    /// An engine that serves `volumes` into `pool`.
+    ///
+    /// # Errors
+    /// When the kernel has no random bytes for the boot id.
+    pub fn new(
+        pool: Arc<Pool>,
+        sessions: Arc<Sessions>,
+        volumes: Volumes,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+        token: Option<Token>,
+    ) -> Result<Self, getrandom::Error> {
+        let mut random = [0; 12];
+        getrandom::fill(&mut random)?;
+        Ok(Self {
+            pool,
+            sessions,
+            clients: Clients::default(),
+            volumes,
+            metrics,
+            connections: Arc::default(),
+            limits,
+            token,
+            boot_id: crate::session::SessionId::new(0, random).to_string(),
+            steps_down: OnceLock::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// States, once, what does not run as well as it could.
+    pub fn set_steps_down(&self, steps: StepsDown) {
+        // Set once, by the server before the first request; a second call changes nothing.
+        let _ = self.steps_down.set(steps);
+    }
+
+    /// From now on new reads are refused.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Ends leases whose deadline has come, and takes back those of clients that have gone.
+    pub fn sweep(&self, now: Instant, client_grace: Duration) {
+        let expired = self.sessions.expire(now);
+        if expired > 0 {
+            self.metrics.sessions_expired.increment(expired as u64);
+            tracing::debug!(expired, "sessions came to their deadline");
+        }
+        for client in self
+            .clients
+            .gone(client_grace, now, |client| self.sessions.any_of(client))
+        {
+            let reclaimed = self.sessions.reclaim(client);
+            if reclaimed > 0 {
+                self.metrics.sessions_reclaimed.increment(reclaimed as u64);
+                tracing::info!(
+                    client = client.0,
+                    reclaimed,
+                    "a client died holding sessions; they were taken back"
+                );
+            }
+        }
+    }
+
+    /// The most bytes one read may land.
+    pub fn max_transfer(&self) -> u64 {
+        self.limits.max_transfer
+    }
+
+    fn steps_down(&self) -> StepsDown {
+        self.steps_down.get().cloned().unwrap_or_default()
+    }
+
+    fn authenticate(&self, shown: Option<&str>) -> Result<()> {
+        match (&self.token, shown) {
+            (None, _) => Ok(()),
+            (Some(token), Some(shown)) if token.matches(shown) => Ok(()),
+            (Some(_), Some(_)) => Err(Error::new(
+                Code::Unauthenticated,
+                "the auth_token is not the engine's",
+            )),
+            (Some(_), None) => Err(Error::new(
+                Code::Unauthenticated,
+                "this engine wants an auth_token; send the one of its auth_token_file",
+            )),
+        }
+    }
+}
+
+impl Worker {
+    /// A worker of `engine` that reads with `reader`.
+    pub fn new(engine: Arc<Engine>, reader: Reader) -> Rc<Self> {
+        Rc::new(Self { engine, reader })
+    }
+}
+
+impl Observe for Engine {
+    fn observe(&self) -> Observed {
+        let pool = self.pool.usage();
+        let steps = self.steps_down();
+        Observed {
+            sessions_active: self.sessions.count().0 as u64,
+            connections_active: self.connections.load(Ordering::Relaxed),
+            pool_free_bytes: pool.free,
+            pool_reserved_bytes: pool.reserved,
+            pool_in_flight_bytes: pool.in_flight,
+            pool_leased_bytes: pool.leased,
+            pool_quarantined_bytes: pool.quarantined,
+            pool_waiters: pool.waiting,
+            pool_page_size_bytes: self.pool.page_bytes() as u64,
+            pool_registered: steps.fixed_buffers.is_none(),
+            volumes: self.volumes.count() as u64,
+            needles: self.volumes.needles() as u64,
+            hugepages_stepped_down: steps.hugepages.is_some(),
+            fixed_buffers_stepped_down: steps.fixed_buffers.is_some(),
+        }
+    }
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        let code = match error {
+            SessionError::TooMany { .. } => Code::TooManySessions,
+            SessionError::NotFound | SessionError::Abandoned => Code::SessionNotFound,
+            SessionError::Expired => Code::SessionExpired,
+        };
+        Error::new(code, error.to_string())
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+fn unix_ns(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}

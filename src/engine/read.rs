@@ -1,0 +1,140 @@
+//! StartRead: a place in the slab, a buffer, the bytes, a lease.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{Engine, Worker, unix_ns};
+use crate::error::{Code, Error, Result};
+use crate::protocol::message::{StartRead, StartReadResponse};
+use crate::session::{ClientKey, Held, SessionId};
+use crate::source::{self, Landed, Wanted};
+
+impl Worker {
+    /// Serves a StartRead of `client`. Returns the reply, and the session that is lost if the
+    /// reply can not be delivered.
+    ///
+    /// May be dropped at any await: the place, the buffer and the I/O in flight see to
+    /// themselves.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn start_read(
+        &self,
+        client: ClientKey,
+        request: &StartRead,
+    ) -> Result<(StartReadResponse, SessionId)> {
+        let (started, wall) = (Instant::now(), SystemTime::now());
+        let engine = &*self.engine;
+        engine.admit_reads(request)?;
+        let timeout = engine.timeout(request.timeout_secs);
+        let deadline = started + timeout;
+        let admission = engine.sessions.admit(client, deadline.into_std())?;
+
+        let landed = tokio::time::timeout_at(deadline, self.fetch(request, deadline))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    Code::SessionExpired,
+                    format!("the read took longer than its {timeout:?}"),
+                ))
+            })
+            .map_err(|e| engine.explain(request, e))?;
+
+        let transfer_size = landed.data.len() as u64;
+        let lease = landed.buffer.lease();
+        let mut reply = StartReadResponse {
+            local_addr: lease.local_address(landed.data.start),
+            pool_offset: (lease.offset() + landed.data.start) as u64,
+            transfer_size,
+            expected_crc: landed.crc,
+            expires_at_ns: unix_ns(wall + timeout),
+            needle_size: landed.needle_size,
+            transport: landed.transport.as_str().to_owned(),
+            crc_verified: landed.crc_verified,
+            ..StartReadResponse::default()
+        };
+        let generation = lease.generation();
+        let session = admission.hold(Held {
+            lease,
+            transfer_size,
+            crc: landed.crc,
+        })?;
+        reply.session_id = session.to_string();
+        engine.metrics.bytes_read(transfer_size);
+        engine.metrics.pool_leases.increment(1);
+        tracing::debug!(
+            %session,
+            generation,
+            client = client.0,
+            volume = request.volume_id,
+            needle = format_args!("{:x}", request.needle_id),
+            bytes = transfer_size,
+            verified = landed.crc_verified,
+            elapsed = ?started.elapsed(),
+            "read landed"
+        );
+        Ok((reply, session))
+    }
+
+    async fn fetch(&self, request: &StartRead, deadline: Instant) -> Result<Landed> {
+        let collection = request.collection.as_deref();
+        let volume = self
+            .engine
+            .volumes
+            .find(request.volume_id, collection)
+            .await?;
+        let wanted = Wanted {
+            needle_id: request.needle_id,
+            cookie: request.cookie,
+            offset: request.offset,
+            size: request.size,
+        };
+        source::local::read(&self.reader, &volume, &wanted, deadline).await
+    }
+}
+
+impl Engine {
+    fn admit_reads(&self, request: &StartRead) -> Result<()> {
+        self.authenticate(request.auth_token.as_deref())?;
+        if self.draining.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(Error::new(
+                Code::ShuttingDown,
+                "the engine is shutting down; read elsewhere or try again soon",
+            ));
+        }
+        if request.remote_addr != 0 || request.remote_key != 0 || request.peer.is_some() {
+            return Err(Error::new(
+                Code::NoRoute,
+                "this engine has no peers; leave remote_addr, remote_key and peer out to read volumes of its host",
+            ));
+        }
+        Ok(())
+    }
+
+    fn timeout(&self, asked_secs: u64) -> Duration {
+        match asked_secs {
+            0 => self.limits.session_timeout,
+            asked => Duration::from_secs(asked).min(self.limits.session_timeout_max),
+        }
+    }
+
+    /// Says which needle it was, and counts what an operator must know of.
+    fn explain(&self, request: &StartRead, error: Error) -> Error {
+        let needle = format!(
+            "volume {}, needle {:x}",
+            request.volume_id, request.needle_id
+        );
+        let integrity = matches!(
+            error.code,
+            Code::ChecksumMismatch | Code::CorruptNeedle | Code::CorruptVolume
+        );
+        if error.code == Code::ChecksumMismatch {
+            self.metrics.checksum_mismatches.increment(1);
+        }
+        if integrity {
+            tracing::warn!(code = %error.code, needle, "{}", error.message);
+        }
+        Error::new(error.code, format!("{needle}: {}", error.message))
+    }
+}

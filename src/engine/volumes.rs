@@ -1,0 +1,68 @@
+//! Finding a volume, looking once more before saying that there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::error::{Code, Error, Result};
+use crate::volume::{Registry, Volume, VolumeError};
+
+/// The least time between two looks at the directories, so that requests for volumes that do
+/// not exist cost little.
+const RESCAN_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The volumes of this host.
+#[derive(Debug)]
+pub struct Volumes {
+    registry: Arc<Registry>,
+    /// When the last look at the directories began.
+    scanned: Mutex<Instant>,
+}
+
+impl Volumes {
+    /// Those `registry` has found.
+    pub fn new(registry: Registry) -> Self {
+        Self {
+            registry: Arc::new(registry),
+            scanned: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Volumes being served.
+    pub fn count(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Live needles in them.
+    pub fn needles(&self) -> usize {
+        self.registry.needles()
+    }
+
+    /// The volume `id`. One that is not known is looked for on disk, so that a volume that was
+    /// there when the request came is found.
+    ///
+    /// # Errors
+    /// When it is not there, not of that collection, or can not be read.
+    pub async fn find(&self, id: u32, collection: Option<&str>) -> Result<Arc<Volume>> {
+        let asked = Instant::now();
+        match self.registry.find(id, collection) {
+            Err(VolumeError::VolumeNotFound(_) | VolumeError::CorruptVolume(_)) => {}
+            found => return Ok(found?),
+        }
+        let mut scanned = self.scanned.lock().await;
+        if *scanned < asked {
+            tokio::time::sleep_until(*scanned + RESCAN_INTERVAL).await;
+            *scanned = Instant::now();
+            let registry = Arc::clone(&self.registry);
+            tokio::task::spawn_blocking(move || registry.rescan())
+                .await
+                .map_err(|e| {
+                    Error::new(Code::Internal, format!("looking for volumes failed: {e}"))
+                })??;
+        }
+        drop(scanned);
+        Ok(self.registry.find(id, collection)?)
+    }
+}

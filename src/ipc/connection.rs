@@ -1,0 +1,294 @@
+//! What goes over one connection: a task that reads requests and one that writes replies.
+
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Instant;
+
+use tokio_uring::buf::BoundedBuf;
+
+use super::descriptor::write_with_pool;
+use super::link::{Link, Links};
+use super::listener::Accepted;
+use super::outbox::{Reply, Ticket};
+use crate::engine::Worker;
+use crate::error::{Code, Error, Result};
+use crate::protocol::frame::{Next, next_frame};
+use crate::protocol::message::StartRead;
+use crate::protocol::{Request, Response};
+use crate::session::ClientKey;
+use crate::telemetry::Operation;
+
+/// Bytes a connection's receive buffer has to begin with, and goes back to after a large frame.
+const BUFFER_BYTES: usize = 16 << 10;
+
+/// Serves a connection until the client, or the engine, ends it.
+pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
+    let Accepted {
+        stream,
+        pid,
+        uid,
+        counted,
+    } = accepted;
+    let client = worker.engine.clients.connected(pid);
+    let peer = format!("uid {uid} pid {}", pid.unwrap_or(0));
+    tracing::debug!(peer, client = client.0, "connected");
+    let link = Link::new(tokio_uring::net::UnixStream::from_std(stream), peer);
+    let key = links.add(&link);
+    let writer = tokio_uring::spawn(write_replies(Rc::clone(&worker), Rc::clone(&link)));
+
+    Receiver {
+        worker: &worker,
+        link: &link,
+        client,
+    }
+    .run()
+    .await;
+
+    link.finish();
+    // The writer ends by itself: at the end of its outbox, or when a write fails, if need be
+    // because the watch has shut the socket down.
+    let _ = writer.await;
+    forget(&worker, &link);
+    worker.engine.clients.disconnected(client, Instant::now());
+    links.remove(key);
+    tracing::debug!(peer = link.peer, client = client.0, "disconnected");
+    drop(counted);
+}
+
+/// Closes the link, and frees what was landed for it without its client ever knowing.
+fn forget(worker: &Worker, link: &Link) {
+    for session in link.close() {
+        worker.engine.forget(session);
+    }
+}
+
+async fn write_replies(worker: Rc<Worker>, link: Rc<Link>) {
+    loop {
+        let next = link.outbox.borrow_mut().take();
+        let Some(mut chunk) = next else {
+            if link.is_finishing() || link.is_closed() {
+                return;
+            }
+            link.to_write.notified().await;
+            continue;
+        };
+        link.writing_since.set(Some(Instant::now()));
+        let bytes = std::mem::take(&mut chunk.bytes);
+        let (result, bytes) = if chunk.with_pool {
+            write_with_pool(&link.stream, bytes, worker.engine.pool.fd()).await
+        } else {
+            link.stream.write_all(bytes).await
+        };
+        link.writing_since.set(None);
+        chunk.bytes = bytes;
+        if let Err(error) = result {
+            tracing::debug!(peer = link.peer, %error, "a reply could not be written");
+            for session in chunk.sessions.drain(..) {
+                worker.engine.forget(session);
+            }
+            return forget(&worker, &link);
+        }
+        link.outbox.borrow_mut().written(chunk);
+        link.room.notify_one();
+    }
+}
+
+/// The reading side of a connection.
+struct Receiver<'a> {
+    worker: &'a Rc<Worker>,
+    link: &'a Rc<Link>,
+    client: ClientKey,
+}
+
+impl Receiver<'_> {
+    /// Reads and serves requests until the stream ends or can not be followed any further.
+    async fn run(&self) {
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        loop {
+            let (consumed, needed) = match self.serve_frames(&buffer).await {
+                Ok(progress) => progress,
+                Err(error) => return self.refuse_stream(error),
+            };
+            buffer.drain(..consumed);
+            if buffer.is_empty() {
+                buffer.shrink_to(BUFFER_BYTES);
+            }
+            buffer.reserve(needed.max(BUFFER_BYTES) - buffer.len());
+            let begun = (!buffer.is_empty()).then(Instant::now);
+            let since = self.link.reading_since.get().filter(|_| consumed == 0);
+            self.link.reading_since.set(since.or(begun));
+
+            let filled = buffer.len();
+            let (read, slice) = self.link.stream.read(buffer.slice(filled..)).await;
+            buffer = slice.into_inner();
+            match read {
+                Ok(0) if filled == 0 => return,
+                Ok(0) => {
+                    return tracing::debug!(
+                        peer = self.link.peer,
+                        "the stream ended inside a frame"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    return tracing::debug!(peer = self.link.peer, %error, "reading failed");
+                }
+            }
+        }
+    }
+
+    /// Serves the whole frames at the front of `bytes`. Returns how many bytes they took, and
+    /// how many the next frame needs.
+    async fn serve_frames(&self, bytes: &[u8]) -> Result<(usize, usize)> {
+        let mut consumed = 0;
+        loop {
+            let rest = bytes.get(consumed..).unwrap_or_default();
+            match next_frame(rest).map_err(|e| Error::new(Code::MessageTooLarge, e.to_string()))? {
+                Next::Need(bytes) => return Ok((consumed, bytes)),
+                Next::Frame(payload, length) => {
+                    while !self.link.outbox.borrow().has_room() && !self.link.is_closed() {
+                        self.link.room.notified().await;
+                    }
+                    self.serve_frame(payload).await;
+                    consumed += length;
+                }
+            }
+        }
+    }
+
+    async fn serve_frame(&self, payload: &[u8]) {
+        let begun = Instant::now();
+        let engine = &self.worker.engine;
+        let (operation, ticket, result) = match Request::decode(payload) {
+            Ok(Request::StartRead(request)) => return self.start_read(request, begun).await,
+            Ok(Request::CompleteRead(r)) => {
+                let result = engine.complete_read(&r).map(Response::CompleteReadResponse);
+                (Operation::CompleteRead, self.expect(r.request_id), result)
+            }
+            Ok(Request::Ping(r)) => (
+                Operation::Ping,
+                self.expect(r.request_id),
+                Ok(Response::Pong(engine.ping(&r))),
+            ),
+            Ok(Request::GetCapabilities(r)) => {
+                let reply = Response::GetCapabilitiesResponse(engine.capabilities());
+                (
+                    Operation::GetCapabilities,
+                    self.expect(r.request_id),
+                    Ok(reply),
+                )
+            }
+            Ok(Request::AttachPool(r)) => {
+                let result = engine.attach_pool(&r).map(Response::AttachPoolResponse);
+                (Operation::AttachPool, self.expect(r.request_id), result)
+            }
+            Err(failed) => {
+                tracing::debug!(peer = self.link.peer, error = %failed.error, "not a request");
+                (
+                    Operation::Unknown,
+                    self.expect(failed.request_id),
+                    Err(failed.error),
+                )
+            }
+        };
+        let with_pool = operation == Operation::AttachPool && result.is_ok();
+        let answer = Answer {
+            worker: self.worker,
+            link: self.link,
+            operation,
+            ticket,
+            begun,
+        };
+        answer.give(result.map(|response| Reply {
+            response,
+            session: None,
+            with_pool,
+        }));
+    }
+
+    /// A read that is done at once (from the page cache, with room in the pool) is answered at
+    /// once; another goes on beside the connection, which serves its next request meanwhile.
+    async fn start_read(&self, request: StartRead, begun: Instant) {
+        let ticket = self.expect(request.request_id);
+        let (worker, client) = (Rc::clone(self.worker), self.client);
+        let mut read = Box::pin(async move {
+            let (response, session) = worker.start_read(client, &request).await?;
+            let response = Response::StartReadResponse(response);
+            Ok(Reply {
+                response,
+                session: Some(session),
+                with_pool: false,
+            })
+        });
+        let operation = Operation::StartRead;
+        match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+            Poll::Ready(result) => {
+                Answer {
+                    worker: self.worker,
+                    link: self.link,
+                    operation,
+                    ticket,
+                    begun,
+                }
+                .give(result);
+            }
+            Poll::Pending => {
+                let (worker, link) = (Rc::clone(self.worker), Rc::clone(self.link));
+                tokio_uring::spawn(async move {
+                    tokio::select! {
+                        result = read => {
+                            Answer { worker: &worker, link: &link, operation, ticket, begun }.give(result);
+                        }
+                        () = link.gone() => {}
+                    }
+                });
+            }
+        }
+    }
+
+    fn expect(&self, request_id: Option<u64>) -> Ticket {
+        self.link.outbox.borrow_mut().expect(request_id)
+    }
+
+    /// Says why the connection is about to be closed.
+    fn refuse_stream(&self, error: Error) {
+        tracing::warn!(peer = self.link.peer, %error, "closing a connection");
+        let ticket = self.expect(None);
+        let answer = Answer {
+            worker: self.worker,
+            link: self.link,
+            operation: Operation::Unknown,
+            ticket,
+            begun: Instant::now(),
+        };
+        answer.give(Err(error));
+    }
+}
+
+/// A request that is about to be answered.
+struct Answer<'a> {
+    worker: &'a Worker,
+    link: &'a Link,
+    operation: Operation,
+    ticket: Ticket,
+    begun: Instant,
+}
+
+impl Answer<'_> {
+    fn give(self, result: Result<Reply>) {
+        let label = result.as_ref().map(|_| ()).map_err(|e| e.code);
+        self.worker
+            .engine
+            .metrics
+            .operation(self.operation, label, self.begun.elapsed());
+        let reply = result.unwrap_or_else(|error| Reply {
+            response: Response::error(&error),
+            session: None,
+            with_pool: false,
+        });
+        if let Some(session) = self.link.answer(self.ticket, reply) {
+            self.worker.engine.forget(session);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One connection's socket, and what its tasks and the worker's watch share.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::Shutdown;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio_uring::net::UnixStream;
+
+use super::outbox::{Outbox, Reply, Ticket};
+use crate::session::SessionId;
+
+/// A connection.
+pub struct Link {
+    pub(super) stream: UnixStream,
+    pub(super) outbox: RefCell<Outbox>,
+    /// There is something to write, or nothing more will come.
+    pub(super) to_write: Notify,
+    /// A reply was written.
+    pub(super) room: Notify,
+    /// Nothing more will be asked; what is answered is still written.
+    finishing: Cell<bool>,
+    /// Nobody listens any more.
+    closed: Cell<bool>,
+    gone: Notify,
+    /// Since when a frame has been incomplete.
+    pub(super) reading_since: Cell<Option<Instant>>,
+    /// Since when a write has been waiting for the client.
+    pub(super) writing_since: Cell<Option<Instant>>,
+    /// Who it is, for logs.
+    pub(super) peer: String,
+}
+
+impl Link {
+    pub(super) fn new(stream: UnixStream, peer: String) -> Rc<Self> {
+        Rc::new(Self {
+            stream,
+            outbox: RefCell::default(),
+            to_write: Notify::new(),
+            room: Notify::new(),
+            finishing: Cell::new(false),
+            closed: Cell::new(false),
+            gone: Notify::new(),
+            reading_since: Cell::new(None),
+            writing_since: Cell::new(None),
+            peer,
+        })
+    }
+
+    /// Puts a reply into the outbox. Returns its session if the connection has gone.
+    pub(super) fn answer(&self, ticket: Ticket, reply: Reply) -> Option<SessionId> {
+        if self.closed.get() {
+            return reply.session;
+        }
+        self.outbox.borrow_mut().answer(ticket, reply);
+        self.to_write.notify_one();
+        None
+    }
+
+    /// Nothing more will be asked: the writer ends once it has written what there is.
+    pub(super) fn finish(&self) {
+        self.finishing.set(true);
+        self.to_write.notify_one();
+    }
+
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.get()
+    }
+
+    /// The client can not be reached any more. Returns sessions it was never told of.
+    pub(super) fn close(&self) -> Vec<SessionId> {
+        self.closed.set(true);
+        self.gone.notify_waiters();
+        self.to_write.notify_one();
+        self.room.notify_one();
+        self.shut_down();
+        self.outbox.borrow_mut().abandon()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Returns once the client can not be reached any more.
+    pub(super) async fn gone(&self) {
+        let gone = self.gone.notified();
+        if !self.closed.get() {
+            gone.await;
+        }
+    }
+
+    /// Ends whatever the connection's tasks wait for.
+    fn shut_down(&self) {
+        match self.stream.shutdown(Shutdown::Both) {
+            // The client was faster.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => {}
+            Err(error) => {
+                tracing::warn!(peer = self.peer, %error, "shutting a connection down failed")
+            }
+            Ok(()) => {}
+        }
+    }
+
+    fn stalled(&self, now: Instant, limit: Duration) -> Option<&'static str> {
+        let over = |since: &Cell<Option<Instant>>| {
+            since
+                .get()
+                .is_some_and(|since| now.saturating_duration_since(since) >= limit)
+        };
+        if over(&self.reading_since) {
+            Some("it began a frame and did not finish it")
+        } else if over(&self.writing_since) {
+            Some("it does not read its replies")
+        } else {
+            None
+        }
+    }
+}
+
+/// A worker's connections.
+#[derive(Default)]
+pub struct Links {
+    open: RefCell<Slab<Weak<Link>>>,
+    none_left: Notify,
+}
+
+impl Links {
+    pub(super) fn add(&self, link: &Rc<Link>) -> usize {
+        self.open.borrow_mut().insert(Rc::downgrade(link))
+    }
+
+    pub(super) fn remove(&self, key: usize) {
+        let mut open = self.open.borrow_mut();
+        open.try_remove(key);
+        if open.is_empty() {
+            self.none_left.notify_one();
+        }
+    }
+
+    /// Closes connections whose client has kept the engine waiting longer than `limit`: forever,
+    /// unless something else ends it.
+    pub async fn watch(&self, limit: Duration) {
+        let period = (limit / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let now = Instant::now();
+            for (_, link) in &*self.open.borrow() {
+                if let Some(link) = link.upgrade()
+                    && let Some(why) = link.stalled(now, limit)
+                {
+                    tracing::warn!(
+                        peer = link.peer,
+                        "closing a connection: {why} within {limit:?}"
+                    );
+                    link.shut_down();
+                }
+            }
+        }
+    }
+
+    /// Ends all connections once they have written what there is, and waits for them to be gone.
+    pub async fn end(&self) {
+        for (_, link) in &*self.open.borrow() {
+            if let Some(link) = link.upgrade() {
+                // Ends the reading; the writer goes on until its outbox is empty.
+                let _ = link.stream.shutdown(Shutdown::Read);
+            }
+        }
+        while !self.open.borrow().is_empty() {
+            self.none_left.notified().await;
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The listening socket, and who may connect to it.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::error::{Code, Error};
+use crate::protocol::Response;
+use crate::telemetry::{Metrics, RateLimited, Refusal};
+
+/// Connections the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+/// How long to wait when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the engine can not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another engine does.
+    #[error(
+        "{0}: another process is listening on this socket; stop it, or choose another --ipc-socket"
+    )]
+    Live(PathBuf),
+    /// Something else is there.
+    #[error("{0}: exists and is not a socket; remove it, or choose another --ipc-socket")]
+    NotASocket(PathBuf),
+    /// The kernel says no.
+    #[error("{path}: {doing}: {source}; does the directory exist, and may this user write to it?")]
+    Io {
+        /// The socket's path.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Who may connect, and how many.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Users that may, besides root and the engine's own.
+    pub allowed_uids: Vec<u32>,
+    /// Connections at once.
+    pub max_connections: u64,
+}
+
+/// A connection that may be served.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Its socket, in blocking mode, as io_uring wants it.
+    pub stream: UnixStream,
+    /// The client's process, where the kernel can name it.
+    pub pid: Option<i32>,
+    /// The client's user.
+    pub uid: u32,
+    /// Counts the connection until dropped.
+    pub counted: Counted,
+}
+
+/// One of the open connections.
+#[derive(Debug)]
+pub struct Counted(Arc<AtomicU64>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The engine's socket; its path is removed when this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Option<OwnedFd>,
+    path: PathBuf,
+    /// Device and inode of the path, so that another's is never removed.
+    identity: (u64, u64),
+}
+
+impl Listener {
+    /// Listens at `path`, with mode 0660. What a dead engine left there is replaced.
+    ///
+    /// # Errors
+    /// When another engine listens there, or something else is there.
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
+        let failed = |doing| {
+            move |source: io::Error| BindError::Io {
+                path: path.to_owned(),
+                doing,
+                source,
+            }
+        };
+        clear(path)?;
+        let address =
+            SocketAddrUnix::new(path).map_err(|e| failed("naming the socket")(e.into()))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+            .map_err(|e| failed("making a socket")(e.into()))?;
+        rustix::net::bind(&socket, &address).map_err(|e| failed("binding")(e.into()))?;
+        let facts = std::fs::symlink_metadata(path).map_err(failed("looking at the socket"))?;
+        let identity = (facts.dev(), facts.ino());
+        let listener = Self {
+            socket: Some(socket),
+            path: path.to_owned(),
+            identity,
+        };
+        // Nobody can connect before listen(), so nobody can with the wider mode.
+        rustix::fs::chmod(path, Mode::from_raw_mode(0o660))
+            .map_err(|e| failed("setting the socket's mode")(e.into()))?;
+        if let Some(socket) = &listener.socket {
+            rustix::net::listen(socket, BACKLOG).map_err(|e| failed("listening")(e.into()))?;
+        }
+        Ok(listener)
+    }
+
+    /// Accepts connections and hands those that may be served to `deal`; never ends by itself.
+    ///
+    /// # Errors
+    /// When the socket can not be watched.
+    pub async fn accept(
+        &mut self,
+        policy: &Policy,
+        open: &Arc<AtomicU64>,
+        metrics: &Metrics,
+        mut deal: impl FnMut(Accepted),
+    ) -> io::Result<()> {
+        let Some(socket) = self.socket.take() else {
+            return Ok(());
+        };
+        let listener = tokio::net::UnixListener::from_std(socket.into())?;
+        let trouble = RateLimited::new(Duration::from_secs(10));
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if let Some(suppressed) = trouble.pass(std::time::Instant::now()) {
+                        tracing::warn!(%error, suppressed, "accepting a connection failed; raise LimitNOFILE if descriptors are short");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match policy.admit(stream, open) {
+                Ok(Ok(accepted)) => deal(accepted),
+                Ok(Err((reason, why))) => {
+                    metrics.connection_refused(reason);
+                    if let Some(suppressed) = trouble.pass(std::time::Instant::now()) {
+                        tracing::warn!(suppressed, "connection refused: {why}");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "a connection ended before it was served"),
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|facts| (facts.dev(), facts.ino()) == self.identity);
+        if ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "removing the socket failed");
+        }
+    }
+}
+
+/// Makes room at `path`: what is there must be a socket nobody listens on.
+fn clear(path: &Path) -> Result<(), BindError> {
+    let io = |doing| {
+        move |source| BindError::Io {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io("looking at what is there")(e)),
+        Ok(facts) if !facts.file_type().is_socket() => {
+            return Err(BindError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "replacing the socket of an engine that is gone");
+            std::fs::remove_file(path).map_err(io("removing the old socket"))
+        }
+        Err(e) => Err(io("asking whether anybody listens")(e)),
+        Ok(_) => Err(BindError::Live(path.to_owned())),
+    }
+}
+
+impl Policy {
+    /// Decides on a new connection; the inner error is a refusal that the client has been told.
+    fn admit(
+        &self,
+        stream: tokio::net::UnixStream,
+        open: &Arc<AtomicU64>,
+    ) -> io::Result<Result<Accepted, (Refusal, String)>> {
+        let peer = stream.peer_cred()?;
+        let (pid, uid) = (peer.pid().filter(|&pid| pid > 0), peer.uid());
+        let stream = stream.into_std()?;
+        if !self.allows(uid) {
+            let why = format!("uid {uid} may not connect; add it to allowed_uids to let it");
+            refuse(&stream, &Error::new(Code::PermissionDenied, why.as_str()));
+            return Ok(Err((Refusal::Uid, why)));
+        }
+        if open.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
+            open.fetch_sub(1, Ordering::Relaxed);
+            let why = format!(
+                "{} connections are open, which is the limit; close some or raise max_connections",
+                self.max_connections
+            );
+            refuse(&stream, &Error::new(Code::ResourceExhausted, why.as_str()));
+            return Ok(Err((Refusal::Limit, why)));
+        }
+        let counted = Counted(Arc::clone(open));
+        // io_uring fails reads of a non-blocking socket at once instead of waiting for data.
+        stream.set_nonblocking(false)?;
+        Ok(Ok(Accepted {
+            stream,
+            pid,
+            uid,
+            counted,
+        }))
+    }
+
+    fn allows(&self, uid: u32) -> bool {
+        uid == 0 || uid == rustix::process::geteuid().as_raw() || self.allowed_uids.contains(&uid)
+    }
+}
+
+/// Tells a client why it is not served. One that can not take the few bytes at once is not told.
+fn refuse(mut stream: &UnixStream, error: &Error) {
+    let mut frame = Vec::new();
+    if Response::error(error).encode(&mut frame).is_ok() {
+        let _ = stream.write(&frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_mode_0660_and_goes_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.sock");
+        let listener = Listener::bind(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+        assert!(matches!(Listener::bind(&path), Err(BindError::Live(_))));
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_what_is_no_socket_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(Listener::bind(&path).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(
+            Listener::bind(&path),
+            Err(BindError::NotASocket(_))
+        ));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_listener_never_removes_the_socket_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.sock");
+        let old = Listener::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let new = Listener::bind(&path).unwrap();
+        drop(old);
+        assert!(path.exists());
+        drop(new);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,63 @@
+//! The pool's memory on this host: as good as it can be had, and said plainly where it could be
+//! better.
+
+use std::io;
+use std::sync::Arc;
+
+use super::ServerError;
+use crate::config::{Config, Hugepages};
+use crate::pool::{Pages, Pool};
+
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
+
+/// The pool `config` asks for. The second value says why it lies on ordinary pages, where huge
+/// ones were wanted.
+pub(super) fn allocate(config: &Config) -> Result<(Arc<Pool>, Option<String>), ServerError> {
+    // A compressed needle is decoded inside one reservation: both forms of it must fit.
+    let largest = config.max_transfer_size.saturating_mul(2);
+    let make = |pages| Pool::new(config.buffer_size as usize, largest as usize, pages);
+    let wanted = config.buffer_size.div_ceil(HUGE_PAGE_BYTES);
+    let hint = format!("reserve huge pages with: sysctl -w vm.nr_hugepages={wanted}");
+    let failed = |hint: String| {
+        let bytes = config.buffer_size;
+        move |source| ServerError::Pool {
+            bytes,
+            source,
+            hint,
+        }
+    };
+    let ordinary =
+        || make(Pages::Ordinary).map_err(failed("choose a smaller --buffer-size".to_owned()));
+    match config.hugepages {
+        Hugepages::Never => Ok((ordinary()?, None)),
+        Hugepages::Require => make(Pages::Huge)
+            .map(|pool| (pool, None))
+            .map_err(failed(hint)),
+        Hugepages::Auto => match make(Pages::Huge) {
+            Ok(pool) => Ok((pool, None)),
+            Err(error) => {
+                let why = format!(
+                    "the pool lies on ordinary pages, because huge ones can not be had ({error}); {hint}"
+                );
+                tracing::warn!("{why}");
+                Ok((ordinary()?, Some(why)))
+            }
+        },
+    }
+}
+
+/// Says why reads do without fixed buffers.
+pub(super) fn registration_refused(error: &io::Error) -> String {
+    let hint = match error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error)
+    {
+        Some(rustix::io::Errno::NOMEM) => {
+            "raise the limit on locked memory with: ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)"
+        }
+        _ => "does this kernel's io_uring know IORING_REGISTER_BUFFERS?",
+    };
+    format!(
+        "reads do without fixed buffers, because the pool could not be registered ({error}); {hint}"
+    )
+}
