@@ -40,7 +40,7 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             real_rdma: false,
             transports: vec![Transport::Local.as_str().to_owned()],
-            pool_bytes: self.pool.len() as u64,
+            pool_bytes: self.pool.size_bytes() as u64,
             pool_page_size: self.pool.page_bytes() as u64,
             pool_registered: steps.fixed_buffers.is_none(),
             protocol_version: PROTOCOL_VERSION,
@@ -61,7 +61,7 @@ impl Engine {
     pub fn attach_pool(&self, request: &AttachPool) -> Result<AttachPoolResponse> {
         self.authenticate(request.auth_token.as_deref())?;
         Ok(AttachPoolResponse {
-            pool_bytes: self.pool.len() as u64,
+            pool_bytes: self.pool.size_bytes() as u64,
             page_size: self.pool.page_bytes() as u64,
             boot_id: self.boot_id.clone(),
             request_id: None,

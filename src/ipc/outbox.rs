@@ -182,7 +182,7 @@ mod tests {
         let tickets: Vec<_> = (0..3).map(|_| outbox.expect(None)).collect();
         outbox.answer(tickets[2], pong(2));
         outbox.answer(tickets[1], pong(1));
-        assert_eq!(next(&mut outbox), []);
+        assert_eq!(next(&mut outbox), [0_u64; 0]);
         outbox.answer(tickets[0], pong(0));
         assert_eq!(next(&mut outbox), [0, 1, 2]);
     }

@@ -56,7 +56,7 @@ impl<P> Buffer<P> {
     }
 
     /// Bytes in the buffer.
-    pub fn len(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         self.block.granules as usize * GRANULE_BYTES
     }
 
@@ -67,9 +67,9 @@ impl<P> Buffer<P> {
 
     fn range(&self, within: Range<usize>) -> Range<usize> {
         assert!(
-            within.start <= within.end && within.end <= self.len(),
+            within.start <= within.end && within.end <= self.size_bytes(),
             "range {within:?} outside a buffer of {} bytes",
-            self.len()
+            self.size_bytes()
         );
         self.offset() + within.start..self.offset() + within.end
     }
@@ -109,7 +109,7 @@ impl Buffer<Reserved> {
 
     /// The bytes before `middle`, to be written, and those from it on.
     pub fn split(&mut self, middle: usize) -> (&mut [u8], &[u8]) {
-        let (front, back) = (self.range(0..middle), self.range(middle..self.len()));
+        let (front, back) = (self.range(0..middle), self.range(middle..self.size_bytes()));
         let memory = &self.block.pool.memory;
         // SAFETY: in this phase only the owner touches the buffer, `&mut self` makes this the
         // only access, and the two ranges do not overlap.
@@ -131,7 +131,7 @@ impl Buffer<InFlight> {
         self.block
             .pool
             .memory
-            .at(self.range(offset..self.len()).start)
+            .at(self.range(offset..self.size_bytes()).start)
     }
 
     /// Bytes that have landed.
@@ -168,7 +168,7 @@ impl Buffer<Leased> {
         self.block
             .pool
             .memory
-            .at(self.range(offset..self.len()).start) as u64
+            .at(self.range(offset..self.size_bytes()).start) as u64
     }
 }
 

@@ -64,7 +64,7 @@ impl Memory {
     }
 
     /// Bytes mapped.
-    pub fn len(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         self.map.len()
     }
 
@@ -89,9 +89,9 @@ impl Memory {
     /// When `offset` is outside the mapping; every caller has it from the allocator.
     pub fn at(&self, offset: usize) -> *mut u8 {
         assert!(
-            offset <= self.len(),
+            offset <= self.size_bytes(),
             "offset {offset} outside a pool of {} bytes",
-            self.len()
+            self.size_bytes()
         );
         // SAFETY: the offset is inside the mapping, or one past its end.
         unsafe { self.map.as_mut_ptr().add(offset) }
@@ -133,9 +133,9 @@ impl Memory {
 
     fn check(&self, range: &Range<usize>) {
         assert!(
-            range.start <= range.end && range.end <= self.len(),
+            range.start <= range.end && range.end <= self.size_bytes(),
             "range {range:?} outside a pool of {} bytes",
-            self.len()
+            self.size_bytes()
         );
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn the_memory_is_sealed_against_new_writers_and_resizing() {
         let memory = Memory::new(5000, Pages::Ordinary).unwrap();
-        assert_eq!(memory.len() % memory.page_bytes(), 0);
+        assert_eq!(memory.size_bytes() % memory.page_bytes(), 0);
         assert!(
             MmapOptions::new().len(4096).map_raw(&memory.fd()).is_err(),
             "a writable mapping"

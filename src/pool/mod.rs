@@ -104,7 +104,7 @@ impl Pool {
     pub fn new(bytes: usize, largest: usize, pages: Pages) -> io::Result<Arc<Self>> {
         let memory = Memory::new(bytes, pages)?;
         let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, why);
-        let count = u32::try_from(memory.len() / GRANULE_BYTES)
+        let count = u32::try_from(memory.size_bytes() / GRANULE_BYTES)
             .ok()
             .filter(|&n| n < u32::MAX)
             .ok_or_else(|| invalid("a pool has less than 16 TiB"))?;
@@ -133,8 +133,8 @@ impl Pool {
     }
 
     /// Bytes of the pool.
-    pub fn len(&self) -> usize {
-        self.memory.len()
+    pub fn size_bytes(&self) -> usize {
+        self.memory.size_bytes()
     }
 
     /// Size of the pages under the pool, in bytes.
@@ -144,9 +144,12 @@ impl Pool {
 
     /// The regions to register, each at most [`REGION_BYTES`]: address and length.
     pub fn regions(&self) -> impl Iterator<Item = (*mut u8, usize)> + '_ {
-        (0..self.len())
-            .step_by(REGION_BYTES)
-            .map(|start| (self.memory.at(start), REGION_BYTES.min(self.len() - start)))
+        (0..self.size_bytes()).step_by(REGION_BYTES).map(|start| {
+            (
+                self.memory.at(start),
+                REGION_BYTES.min(self.size_bytes() - start),
+            )
+        })
     }
 
     /// Reserves `bytes` in one piece, waiting in line for them until `deadline`.
@@ -160,10 +163,10 @@ impl Pool {
         bytes: usize,
         deadline: Instant,
     ) -> Result<Buffer<Reserved>, ReserveError> {
-        if bytes > self.largest.min(self.len()) {
+        if bytes > self.largest.min(self.size_bytes()) {
             return Err(ReserveError::TooLarge {
                 bytes,
-                largest: self.largest.min(self.len()),
+                largest: self.largest.min(self.size_bytes()),
             });
         }
         let granted = match self.reserve_or_wait(granules(bytes)) {
@@ -201,7 +204,7 @@ impl Pool {
         let bytes = |phase: Phase| self.by_phase[phase as usize].load(Ordering::Relaxed);
         let granule = GRANULE_BYTES as u64;
         Usage {
-            total: self.len() as u64,
+            total: self.size_bytes() as u64,
             free: u64::from(books.buddy.free_granules()) * granule,
             reserved: bytes(Phase::Reserved),
             in_flight: bytes(Phase::InFlight),

@@ -140,7 +140,10 @@ async fn the_end_of_a_reservation_can_be_given_back() {
     let pool = pool(MIB);
     let mut buffer = pool.reserve(MIB, later()).await.unwrap();
     buffer.truncate(10_000);
-    assert_eq!((buffer.len(), pool.usage().reserved), (12_288, 12_288));
+    assert_eq!(
+        (buffer.size_bytes(), pool.usage().reserved),
+        (12_288, 12_288)
+    );
     assert!(pool.reserve(MIB / 2, later()).await.is_ok());
 }
 
@@ -154,7 +157,10 @@ async fn no_two_reservations_share_a_generation_or_a_byte() {
     for (i, a) in buffers.iter().enumerate() {
         for b in &buffers[i + 1..] {
             assert_ne!(a.generation(), b.generation());
-            assert!(a.offset() + a.len() <= b.offset() || b.offset() + b.len() <= a.offset());
+            assert!(
+                a.offset() + a.size_bytes() <= b.offset()
+                    || b.offset() + b.size_bytes() <= a.offset()
+            );
         }
     }
 }

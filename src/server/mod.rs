@@ -165,7 +165,7 @@ fn announce(config: &Config, engine: &Engine) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %config.ipc_socket.display(),
-        pool_bytes = engine.pool.len(),
+        pool_bytes = engine.pool.size_bytes(),
         page_bytes = engine.pool.page_bytes(),
         max_transfer_bytes = config.max_transfer_size,
         workers = config.workers,

@@ -66,7 +66,7 @@ impl Transfer {
     pub(super) fn new(file: Arc<File>, buffer: Buffer<Reserved>, plan: Plan) -> Self {
         let pieces = plan.pieces();
         assert!(
-            plan.buffer_bytes() <= buffer.len(),
+            plan.buffer_bytes() <= buffer.size_bytes(),
             "a plan larger than its buffer"
         );
         Self {
@@ -271,10 +271,10 @@ impl DataRing {
         done.then(|| state.transfers.remove(key))
     }
 
-    pub(super) fn landed_at<'a>(
-        transfer: &'a Transfer,
+    pub(super) fn landed_at(
+        transfer: &Transfer,
         number: usize,
-    ) -> Option<(&'a Buffer<InFlight>, usize)> {
+    ) -> Option<(&Buffer<InFlight>, usize)> {
         let extent = transfer.plan.extents().get(number)?;
         match &transfer.buffer {
             Some(Held::Wanted(buffer)) => Some((buffer, extent.at)),
