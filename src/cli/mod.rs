@@ -1,13 +1,23 @@
 //! The command line: one file a subcommand.
 
+mod bench;
+mod capabilities;
 mod check_config;
+mod client_args;
+mod error;
+mod output;
+mod ping;
+mod read;
 mod server;
+mod show;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::ServerArgs;
+
+pub use error::CliError;
 
 /// Needles of SeaweedFS, read into a registered pool and used in place.
 #[derive(Debug, Parser)]
@@ -23,12 +33,21 @@ enum Command {
     Server(ServerArgs),
     /// Check the configuration and print what is in effect, each value with its origin
     CheckConfig(ServerArgs),
+    Ping(ping::Args),
+    Capabilities(capabilities::Args),
+    Read(read::Args),
+    Bench(bench::Args),
 }
 
-/// Runs the command the process was started with.
+/// Runs the command the process was started with. Exit status: 0 done, 1 failed, 2 wrong usage.
 pub fn run() -> ExitCode {
-    match Cli::parse().command {
-        Command::Server(args) => server::run(&args),
-        Command::CheckConfig(args) => check_config::run(&args),
-    }
+    let done = match Cli::parse().command {
+        Command::Server(args) => return server::run(&args),
+        Command::CheckConfig(args) => return check_config::run(&args),
+        Command::Ping(args) => ping::run(args),
+        Command::Capabilities(args) => capabilities::run(args),
+        Command::Read(args) => read::run(args),
+        Command::Bench(args) => bench::run(args),
+    };
+    error::exit_code(done)
 }

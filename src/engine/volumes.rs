@@ -48,7 +48,11 @@ impl Volumes {
     pub async fn find(&self, id: u32, collection: Option<&str>) -> Result<Arc<Volume>> {
         let asked = Instant::now();
         match self.registry.find(id, collection) {
-            Err(VolumeError::VolumeNotFound(_) | VolumeError::CorruptVolume(_)) => {}
+            Err(
+                VolumeError::VolumeNotFound(_)
+                | VolumeError::CorruptVolume(_)
+                | VolumeError::Io { .. },
+            ) => {}
             found => return Ok(found?),
         }
         let mut scanned = self.scanned.lock().await;

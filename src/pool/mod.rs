@@ -6,6 +6,8 @@
 
 mod buddy;
 mod buffer;
+#[allow(unsafe_code, reason = "copies out of memory another process writes")]
+pub mod mapping;
 mod memory;
 
 use std::collections::VecDeque;

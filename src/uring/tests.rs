@@ -104,6 +104,11 @@ fn bytes_can_be_looked_at_as_they_land() {
             }
         }
         assert_eq!(seen, content.len());
+        assert!(
+            flight.advance().await.unwrap(),
+            "what has landed stays landed"
+        );
+        assert_eq!(flight.finish().await.unwrap().bytes(0..seen), content);
     });
 }
 

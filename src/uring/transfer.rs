@@ -189,7 +189,7 @@ impl Flight {
                 if let Some(error) = transfer.failure.take() {
                     return Poll::Ready(Err(error));
                 }
-                if transfer.base > self.seen || transfer.pieces == 0 {
+                if transfer.base > self.seen || transfer.base == transfer.pieces {
                     self.seen = transfer.base;
                     return Poll::Ready(Ok(transfer.base == transfer.pieces));
                 }

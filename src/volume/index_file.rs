@@ -5,13 +5,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use rustix::fs::{SeekFrom, seek};
+
 use super::error::VolumeError;
 use super::files::read_at;
 use super::index::Index;
 use super::needle::{ALIGNMENT, Header, Located};
 
-/// How many entries are read, and taken into the index under one lock, at a time.
-const ENTRIES_AT_ONCE: u64 = 4_096;
+/// How many entries are read, sorted and taken into the index at a time. Some 10 MiB while a
+/// large index is read; sorted, they find their places in it several times faster.
+const ENTRIES_READ_MAX: u64 = 1 << 18;
+/// How many of them under one lock, for which lookups wait.
+const ENTRIES_LOCKED_MAX: usize = 1 << 12;
 /// How many entries at either end of the file are tried against the needles they point to.
 const ENTRIES_TRIED: u64 = 8;
 
@@ -115,7 +120,7 @@ impl IndexFile {
         }
     }
 
-    /// Takes into `index` what has been appended since the last call. Costs one fstat where
+    /// Takes into `index` what has been appended since the last call. Costs one lseek where
     /// that is nothing. An entry that is not complete yet is left for later.
     ///
     /// A file that has become shorter (the volume server cuts off what a crash left behind)
@@ -144,12 +149,11 @@ impl IndexFile {
         Ok(())
     }
 
+    /// The file's length. The descriptor's position, which nothing uses, is moved for it:
+    /// that takes a quarter of the time of an fstat, and every lookup asks.
     fn len(&self) -> Result<u64, VolumeError> {
-        let metadata = self.file.metadata();
-        metadata.map_or_else(
-            |e| Err(VolumeError::io("stat", &self.path, e)),
-            |m| Ok(m.len()),
-        )
+        seek(&self.file, SeekFrom::End(0))
+            .map_err(|error| VolumeError::io("look for the end of", &self.path, error.into()))
     }
 
     /// Takes the complete entries from `start` to `len` into `index`; where the last one ends.
@@ -166,7 +170,7 @@ impl IndexFile {
         let mut buffer = Vec::new();
         loop {
             let entries = len.saturating_sub(consumed) / entry_len as u64;
-            let entries = entries.min(ENTRIES_AT_ONCE) as usize;
+            let entries = entries.min(ENTRIES_READ_MAX) as usize;
             buffer.resize(entries * entry_len, 0);
             let count = read_at(&self.file, &mut buffer, consumed)
                 .map_err(|error| VolumeError::io("read", &self.path, error))?;
@@ -174,13 +178,16 @@ impl IndexFile {
             if complete == 0 {
                 return Ok(consumed);
             }
-            let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
-            for bytes in buffer
-                .get(..complete)
-                .unwrap_or_default()
+            let entries = buffer.get(..complete).unwrap_or_default();
+            let mut entries: Vec<Entry> = entries
                 .chunks_exact(entry_len)
-            {
-                if let Some(entry) = Entry::parse(width, bytes) {
+                .filter_map(|bytes| Entry::parse(width, bytes))
+                .collect();
+            // Stable: of entries with the same id the last still wins.
+            entries.sort_by_key(|entry| entry.id);
+            for part in entries.chunks(ENTRIES_LOCKED_MAX) {
+                let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
+                for entry in part {
                     index.apply(entry.id, entry.located());
                 }
             }

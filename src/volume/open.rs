@@ -133,7 +133,7 @@ impl Volume {
     }
 
     /// Where needle `needle_id` is, now: entries appended to the index since the last look are
-    /// read first (one fstat if there are none), so a needle just written is found, and one
+    /// read first (one lseek if there are none), so a needle just written is found, and one
     /// overwritten or deleted is not read in its old state.
     ///
     /// NeedleNotFound if there is none or it has been deleted; CorruptVolume if the index

@@ -1,6 +1,7 @@
 //! Writes volumes for tests: its own, second account of the format, which shares no code with
 //! the one under test (integration tests include it by path).
 #![allow(dead_code, missing_docs, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that can not write has failed")]
 
 use std::fs::OpenOptions;
 use std::io::Write;
