@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Semaphore;
+
 use crate::config::Token;
 use crate::error::{Code, Error, Result};
 use crate::pool::Pool;
@@ -54,6 +56,8 @@ pub struct Engine {
     pub volumes: Volumes,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Needles that may be decompressed beside the workers at once.
+    pub decoders: Arc<Semaphore>,
     /// Open connections.
     pub connections: Arc<AtomicU64>,
     limits: Limits,
@@ -84,6 +88,7 @@ impl Engine {
         limits: Limits,
         token: Option<Token>,
     ) -> Result<Self, getrandom::Error> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut random = [0; 12];
         getrandom::fill(&mut random)?;
         Ok(Self {
@@ -92,6 +97,7 @@ impl Engine {
             clients: Clients::default(),
             volumes,
             metrics,
+            decoders: Arc::new(Semaphore::new(cores)),
             connections: Arc::default(),
             limits,
             token,

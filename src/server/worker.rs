@@ -94,15 +94,13 @@ fn run(
         }
         Err(error) => return send(Err(error)),
     };
-    let (pool, max_transfer) = (Arc::clone(&engine.pool), engine.max_transfer());
-    let worker = Worker::new(
-        engine,
-        Reader {
-            ring,
-            pool,
-            max_transfer,
-        },
-    );
+    let reader = Reader {
+        ring,
+        pool: Arc::clone(&engine.pool),
+        max_transfer: engine.max_transfer(),
+        decoders: Arc::clone(&engine.decoders),
+    };
+    let worker = Worker::new(engine, reader);
     runtime.block_on(serve_all(worker, frame_timeout, inbox));
 }
 

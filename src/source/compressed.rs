@@ -2,11 +2,15 @@
 //!
 //! The stored bytes are landed behind the room for the decoded ones, in one reservation (a read
 //! that held one buffer while it waits for another could deadlock with its like), checked
-//! against their checksum, and decoded to the front. The whole needle is decoded whatever range
-//! was asked for: only its end tells how long it is.
+//! against their checksum, and decoded to the front, in place. The whole needle is decoded
+//! whatever range was asked for: only its end tells how long it is. Long ones are decoded on
+//! threads beside the workers, as many at once as there are cores.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::extents::{Span, place};
@@ -17,13 +21,16 @@ use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, GRANULE_BYTES, Reserved};
 use crate::volume::{Decoder, Encoding, Volume};
 
-/// Bytes decoded before others get a turn.
-const STEP_BYTES: usize = 256 << 10;
+/// Needles that claim to decode to more than this are decoded on a thread that may take its
+/// time; a worker has other clients to serve.
+const INLINE_BYTES: u64 = 256 << 10;
+/// Bytes decoded at a time where nobody wants them.
+const DISCARD_BYTES: usize = 64 << 10;
 /// The most bytes a needle may decode to: SeaweedFS counts them in 32 bits.
 const LOGICAL_MAX: u64 = u32::MAX as u64;
 
 /// Compressed data as it is stored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Stored {
     /// Where it begins in the .dat file.
     pub offset: u64,
@@ -56,13 +63,23 @@ pub async fn read(
             None => 0..0,
         };
         let room = (window.end - window.start) as usize;
-        let mut buffer = stored.land(reader, volume, room, deadline).await?;
+        let buffer = stored.land(reader, volume, room, deadline).await?;
         let decoding = Decoding {
-            stored,
-            wanted,
+            stored: stored.clone(),
+            wanted: *wanted,
             max_transfer: reader.max_transfer,
+            window: window.clone(),
+            buffer,
         };
-        let (decoded_len, crc) = decoding.run(&mut buffer, &window).await?;
+        let Decoded {
+            mut buffer,
+            len: decoded_len,
+            crc,
+        } = if len.is_some_and(|len| len <= INLINE_BYTES) {
+            decoding.run(&AtomicBool::new(false))?
+        } else {
+            decoding.run_aside(&reader.decoders).await?
+        };
         let exact = wanted.checked_window(decoded_len, reader.max_transfer)?;
         if len.is_some() && exact == window {
             buffer.truncate(room);
@@ -119,63 +136,120 @@ impl Stored {
 }
 
 /// One pass over the stored bytes.
-struct Decoding<'a> {
-    stored: &'a Stored,
-    wanted: &'a Wanted,
+struct Decoding {
+    stored: Stored,
+    wanted: Wanted,
     max_transfer: u64,
+    /// What goes to the front of the buffer.
+    window: Range<u64>,
+    buffer: Buffer<Reserved>,
 }
 
-impl Decoding<'_> {
-    /// Decodes everything, and puts what lies in `window` at the front of the buffer. Returns
-    /// the decoded length and the checksum of the window.
-    async fn run(&self, buffer: &mut Buffer<Reserved>, window: &Range<u64>) -> Result<(u64, u32)> {
-        let room = (window.end - window.start) as usize;
+/// The end of a pass.
+struct Decoded {
+    buffer: Buffer<Reserved>,
+    /// Bytes the needle decodes to.
+    len: u64,
+    /// Checksum of those in the window.
+    crc: u32,
+}
+
+/// Tells a pass that nobody waits for it any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Decoding {
+    /// Decodes on a thread of its own, when one of `decoders` is free.
+    async fn run_aside(self, decoders: &Arc<Semaphore>) -> Result<Decoded> {
+        let failed = |why: &dyn std::fmt::Display| {
+            Error::new(
+                Code::Internal,
+                format!("decompressing the needle failed: {why}"),
+            )
+        };
+        let permit = Arc::clone(decoders)
+            .acquire_owned()
+            .await
+            .map_err(|e| failed(&e))?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let _cancel = CancelOnDrop(Arc::clone(&cancelled));
+        let pass = tokio::task::spawn_blocking(move || {
+            let decoded = self.run(&cancelled);
+            drop(permit);
+            decoded
+        });
+        pass.await.map_err(|e| failed(&e))?
+    }
+
+    /// Decodes everything, and puts what lies in the window at the front of the buffer.
+    fn run(mut self, cancelled: &AtomicBool) -> Result<Decoded> {
+        let room = (self.window.end - self.window.start) as usize;
         let at = self.stored.at(room);
         let middle = room.next_multiple_of(GRANULE_BYTES);
-        let (front, back) = buffer.split(middle);
+        let (front, back) = self.buffer.split(middle);
         let stored = back
             .get(at - middle..at - middle + self.stored.len)
             .unwrap_or_default();
         let mut decoder = Decoder::new(stored)?;
-        let mut discarded = vec![0; STEP_BYTES.min(64 << 10)];
-        let mut crc = Crc32c::new();
-        let mut position = 0;
+        let mut discarded = vec![0; DISCARD_BYTES];
+        let (mut crc, mut position) = (Crc32c::new(), 0);
         loop {
-            // Before the window, inside it, or past it.
-            let into = if window.contains(&position) {
-                let start = (position - window.start) as usize;
-                &mut front[start..room.min(start + STEP_BYTES)]
+            let wanted = self.window.contains(&position);
+            let into = if wanted {
+                &mut front[(position - self.window.start) as usize..room]
             } else {
-                let left = window.start.checked_sub(position).filter(|&left| left > 0);
-                let step = left.map_or(discarded.len(), |left| discarded.len().min(left as usize));
+                // Up to the window, or whatever comes after it.
+                let left = self
+                    .window
+                    .start
+                    .checked_sub(position)
+                    .filter(|&left| left > 0);
+                let step = left.map_or(DISCARD_BYTES, |left| {
+                    left.min(DISCARD_BYTES as u64) as usize
+                });
                 &mut discarded[..step]
             };
             let decoded = decoder.read(into)?;
-            if window.contains(&position) {
+            if wanted {
                 crc.update(&into[..decoded]);
             }
-            position += decoded as u64;
             if decoded == 0 {
-                return Ok((position, crc.value()));
+                break;
             }
-            self.check_growth(position)?;
-            tokio::task::yield_now().await;
+            position += decoded as u64;
+            check_growth(&self.wanted, self.max_transfer, self.stored.len, position)?;
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(Error::new(
+                    Code::SessionExpired,
+                    "nobody waits for the needle any more",
+                ));
+            }
         }
+        Ok(Decoded {
+            buffer: self.buffer,
+            len: position,
+            crc: crc.value(),
+        })
     }
+}
 
-    /// Stops a needle that expands past what could be served, as soon as that is known.
-    fn check_growth(&self, decoded: u64) -> Result<()> {
-        let to_the_end = self.wanted.size == 0;
-        let beyond = decoded.saturating_sub(self.wanted.offset);
-        if decoded > LOGICAL_MAX || (to_the_end && beyond > self.max_transfer) {
-            return Err(Error::new(
-                Code::TransferTooLarge,
-                format!(
-                    "the needle's {} stored bytes expand past the {} of one transfer; read it in ranges",
-                    self.stored.len, self.max_transfer
-                ),
-            ));
-        }
-        Ok(())
+/// Stops a needle that expands past what could be served, as soon as that is known.
+fn check_growth(wanted: &Wanted, max_transfer: u64, stored_len: usize, decoded: u64) -> Result<()> {
+    let to_the_end = wanted.size == 0;
+    let beyond = decoded.saturating_sub(wanted.offset);
+    if decoded > LOGICAL_MAX || (to_the_end && beyond > max_transfer) {
+        return Err(Error::new(
+            Code::TransferTooLarge,
+            format!(
+                "the needle's {stored_len} stored bytes expand past the {max_transfer} of one transfer; \
+                 read it in ranges"
+            ),
+        ));
     }
+    Ok(())
 }

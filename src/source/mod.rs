@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
@@ -27,6 +28,8 @@ pub struct Reader {
     pub pool: Arc<Pool>,
     /// The most bytes a read may land.
     pub max_transfer: u64,
+    /// Needles that may be decompressed beside the workers at once.
+    pub decoders: Arc<Semaphore>,
 }
 
 /// A byte range of a needle.
