@@ -50,7 +50,11 @@ pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
     // because the watch has shut the socket down.
     let _ = writer.await;
     forget(&worker, &link);
-    worker.engine.clients.disconnected(client, Instant::now());
+    let holds_sessions = worker.engine.sessions.any_of(client);
+    let engine = &worker.engine;
+    engine
+        .clients
+        .disconnected(client, Instant::now(), holds_sessions);
     links.remove(key);
     tracing::debug!(peer = link.peer, client = client.0, "disconnected");
     drop(counted);

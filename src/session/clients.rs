@@ -72,12 +72,18 @@ impl Clients {
         key
     }
 
-    /// Counts a connection's end.
-    pub fn disconnected(&self, key: ClientKey, now: Instant) {
-        if let Some(client) = self.known().by_key.get_mut(&key) {
-            client.connections = client.connections.saturating_sub(1);
-            if client.connections == 0 {
-                client.unconnected = Some(now);
+    /// Counts a connection's end. A client without connections is remembered only while it
+    /// `holds_sessions`.
+    pub fn disconnected(&self, key: ClientKey, now: Instant, holds_sessions: bool) {
+        let mut known = self.known();
+        let Some(client) = known.by_key.get_mut(&key) else {
+            return;
+        };
+        client.connections = client.connections.saturating_sub(1);
+        if client.connections == 0 {
+            client.unconnected = Some(now);
+            if !holds_sessions {
+                known.forget(key);
             }
         }
     }
@@ -202,7 +208,7 @@ mod tests {
         let key = clients.connected(pid(&child));
         end(child);
         assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), []);
-        clients.disconnected(key, now);
+        clients.disconnected(key, now, true);
         assert_eq!(clients.gone(GRACE, now + GRACE / 2, |_| true), []);
         assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [key]);
         assert!(clients.is_empty());
@@ -212,11 +218,11 @@ mod tests {
     fn a_process_that_runs_on_without_a_connection_keeps_its_sessions() {
         let (clients, child, now) = (Clients::default(), process(), Instant::now());
         let key = clients.connected(pid(&child));
-        clients.disconnected(key, now);
+        clients.disconnected(key, now, true);
         assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| true), []);
         assert_eq!(clients.len(), 1);
         assert_eq!(clients.connected(pid(&child)), key);
-        clients.disconnected(key, now);
+        clients.disconnected(key, now, true);
         assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| false), []);
         assert!(
             clients.is_empty(),
@@ -226,11 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_leaves_nothing_behind_is_forgotten_at_once() {
+        let (clients, now) = (Clients::default(), Instant::now());
+        let key = clients.connected(None);
+        clients.disconnected(key, now, false);
+        assert!(clients.is_empty());
+    }
+
+    #[test]
     fn a_process_the_kernel_can_not_name_is_gone_with_its_connection() {
         let (clients, now) = (Clients::default(), Instant::now());
         let (a, b) = (clients.connected(None), clients.connected(Some(0)));
         assert_ne!(a, b);
-        clients.disconnected(a, now);
+        clients.disconnected(a, now, true);
         assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [a]);
         assert_eq!(clients.len(), 1);
     }

@@ -55,13 +55,12 @@ pub async fn read(
     wanted: &Wanted,
     deadline: Instant,
 ) -> Result<Landed> {
-    // Without a length the first pass only finds it, and the second decodes.
-    let mut len = stored.len_hint;
+    // The length the data claims is a guess. Where it is wrong, or none that could be served, the
+    // first pass finds the true one, and a second puts the right bytes in place.
+    let claimed = stored.len_hint.map(|len| wanted.window(len));
+    let servable = |window: &Range<u64>| window.end - window.start <= reader.max_transfer;
+    let mut window = claimed.filter(servable).unwrap_or(0..0);
     loop {
-        let window = match len {
-            Some(len) => wanted.checked_window(len, reader.max_transfer)?,
-            None => 0..0,
-        };
         let room = (window.end - window.start) as usize;
         let buffer = stored.land(reader, volume, room, deadline).await?;
         let decoding = Decoding {
@@ -71,28 +70,28 @@ pub async fn read(
             window: window.clone(),
             buffer,
         };
+        let decoded = match stored.len_hint {
+            Some(len) if len <= INLINE_BYTES => decoding.run(&AtomicBool::new(false))?,
+            _ => decoding.run_aside(&reader.decoders).await?,
+        };
         let Decoded {
             mut buffer,
-            len: decoded_len,
+            len,
             crc,
-        } = if len.is_some_and(|len| len <= INLINE_BYTES) {
-            decoding.run(&AtomicBool::new(false))?
-        } else {
-            decoding.run_aside(&reader.decoders).await?
-        };
-        let exact = wanted.checked_window(decoded_len, reader.max_transfer)?;
-        if len.is_some() && exact == window {
+        } = decoded;
+        let exact = wanted.checked_window(len, reader.max_transfer)?;
+        if exact == window {
             buffer.truncate(room);
             return Ok(Landed {
                 buffer,
                 data: 0..room,
                 crc,
-                needle_size: decoded_len,
+                needle_size: len,
                 crc_verified: true,
                 transport: Transport::Local,
             });
         }
-        len = Some(decoded_len);
+        window = exact;
     }
 }
 

@@ -1,0 +1,119 @@
+//! What the steps of a read cost by themselves: codec, checksum, allocator, session slab.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rdma_engine::crc::crc32c;
+use rdma_engine::pool::{Buddy, Pages, Pool};
+use rdma_engine::protocol::message::{StartRead, StartReadResponse};
+use rdma_engine::protocol::{Request, Response};
+use rdma_engine::session::{ClientKey, Held, SessionId, Sessions};
+
+fn codec(c: &mut Criterion) {
+    let mut frame = Vec::new();
+    let request = StartRead {
+        volume_id: 3,
+        needle_id: 0x1f2,
+        cookie: 0x0370_37d6,
+        ..StartRead::default()
+    };
+    Request::StartRead(request).encode(&mut frame).unwrap();
+    c.bench_function("codec/decode a StartRead", |b| {
+        b.iter(|| Request::decode(black_box(&frame[4..])).unwrap());
+    });
+    let reply = Response::StartReadResponse(StartReadResponse {
+        session_id: SessionId::new(1, [7; 12]).to_string(),
+        transport: "local".to_owned(),
+        ..StartReadResponse::default()
+    });
+    let mut out = Vec::new();
+    c.bench_function("codec/encode a StartReadResponse", |b| {
+        b.iter(|| {
+            out.clear();
+            black_box(&reply).encode(&mut out).unwrap();
+        });
+    });
+}
+
+fn checksum(c: &mut Criterion) {
+    let mut group = c.benchmark_group("crc32c");
+    for (name, bytes) in [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
+        let data = vec![0x5a; bytes];
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(name, |b| b.iter(|| crc32c(black_box(&data))));
+    }
+}
+
+fn allocator(c: &mut Criterion) {
+    const GRANULES: u32 = 1 << 18;
+    for (name, granules) in [("8 KiB", 2), ("4 MiB and a granule", 1025)] {
+        let mut buddy = Buddy::new(GRANULES, 15);
+        // Holes of every size, as after a while of mixed reads.
+        let taken: Vec<_> = (0..2000_u32)
+            .filter_map(|i| Some((buddy.allocate(1 + i % 61)?, 1 + i % 61)))
+            .collect();
+        taken
+            .iter()
+            .step_by(2)
+            .for_each(|&(start, n)| buddy.free(start, n));
+        c.bench_function(&format!("allocator/take and free {name} of 1 GiB"), |b| {
+            b.iter(|| {
+                let start = buddy.allocate(black_box(granules)).unwrap();
+                buddy.free(start, granules);
+            });
+        });
+    }
+}
+
+fn sessions(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let pool = Pool::new(64 << 20, 1 << 20, Pages::Ordinary).unwrap();
+    let held = || {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let lease = runtime
+            .block_on(pool.reserve(4096, deadline))
+            .unwrap()
+            .lease();
+        Held {
+            lease,
+            transfer_size: 4096,
+            crc: 0,
+        }
+    };
+    let (table, deadline) = (
+        Sessions::new(2000),
+        Instant::now() + Duration::from_secs(3600),
+    );
+    let begin = |held| {
+        table
+            .admit(ClientKey(1), deadline)
+            .unwrap()
+            .hold(held)
+            .unwrap()
+    };
+    for _ in 0..1000 {
+        begin(held());
+    }
+    let mut spare = Some(held());
+    c.bench_function(
+        "session/admit, hold and complete beside 1,000 others",
+        |b| {
+            b.iter(|| {
+                let id = begin(spare.take().unwrap());
+                spare = Some(table.complete(black_box(id), Instant::now()).unwrap());
+            });
+        },
+    );
+    c.bench_function("session/an id to text and back", |b| {
+        let id = SessionId::new(77, [9; 12]);
+        b.iter(|| black_box(id).to_string().parse::<SessionId>().unwrap());
+    });
+}
+
+criterion_group!(benches, codec, checksum, allocator, sessions);
+criterion_main!(benches);

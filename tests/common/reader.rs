@@ -1,0 +1,90 @@
+//! A client that checks every byte and every fact of what it reads.
+
+use rdma_engine::protocol::message::{StartRead, StartReadResponse};
+
+use super::client::range;
+use super::{Client, Engine, Needle, Pool, crc32c};
+
+/// A mebibyte.
+pub const MIB: usize = 1 << 20;
+
+/// A client with the pool attached.
+pub struct Reader {
+    pub client: Client,
+    pub pool: Pool,
+}
+
+impl Reader {
+    /// A reader of this engine.
+    pub fn of(engine: &Engine) -> Self {
+        let mut client = engine.client();
+        let pool = client.attach();
+        Self { client, pool }
+    }
+
+    /// Reads what is known to be there.
+    pub fn fetch(&mut self, read: &StartRead) -> (Vec<u8>, StartReadResponse) {
+        let fetched = self.client.fetch(&self.pool, read);
+        fetched.unwrap_or_else(|error| panic!("{read:?}: {error:?}"))
+    }
+
+    /// Reads a needle whole and in ranges; every byte and every fact must be right. `in_part` is
+    /// whether the stored checksum can be checked when only a range is asked for.
+    pub fn check(&mut self, volume: u32, needle: &Needle, logical: &[u8], in_part: bool) {
+        let what = format!("needle {:x} of volume {volume}", needle.id);
+        let length = logical.len();
+        let mut ranges = vec![(0, 0), (0, length), (0, length + 5000)];
+        if length > 0 {
+            ranges.extend([(0, 1), (length - 1, 0), (length - 1, 7), (length / 2, 0)]);
+        }
+        if length > 4096 {
+            ranges.extend([
+                (1, length - 2),
+                (4095, 2),
+                (4096, 4096),
+                (length - 4097, 4096),
+            ]);
+        }
+        if length > MIB {
+            ranges.extend([(MIB - 1, 2), (MIB - 3, 0), (0, MIB), (5, MIB)]);
+        }
+        for (offset, size) in ranges {
+            let left = length - offset;
+            let expected = if size == 0 { left } else { size.min(left) };
+            let read = range(volume, needle, offset as u64, size as u64);
+            let (data, started) = self.fetch(&read);
+            assert!(
+                data == logical[offset..offset + expected],
+                "{what}, {offset}+{size}"
+            );
+            assert_eq!(
+                started.transfer_size, expected as u64,
+                "{what}, {offset}+{size}"
+            );
+            assert_eq!(
+                started.expected_crc,
+                crc32c(&data),
+                "{what}, {offset}+{size}"
+            );
+            assert_eq!(
+                started.needle_size, length as u64,
+                "{what}, {offset}+{size}"
+            );
+            assert_eq!(started.transport, "local");
+            if length > 0 {
+                let checkable = in_part || expected == length;
+                assert_eq!(started.crc_verified, checkable, "{what}, {offset}+{size}");
+            }
+        }
+        for offset in [length.max(1) as u64, length as u64 + 1, u64::MAX] {
+            for size in [0, 1, u64::MAX] {
+                let read = range(volume, needle, offset, size);
+                assert_eq!(
+                    self.client.refusal(&read),
+                    "INVALID_REQUEST",
+                    "{what}, {offset}+{size}"
+                );
+            }
+        }
+    }
+}
