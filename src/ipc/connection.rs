@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_uring::buf::BoundedBuf;
 
@@ -21,6 +21,9 @@ use crate::telemetry::Operation;
 
 /// Bytes a connection's receive buffer has to begin with, and goes back to after a large frame.
 const BUFFER_BYTES: usize = 16 << 10;
+
+/// How long a connection's requests are served before others get a turn.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Serves a connection until the client, or the engine, ends it.
 pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
@@ -109,6 +112,7 @@ impl Receiver<'_> {
     /// Reads and serves requests until the stream ends or can not be followed any further.
     async fn run(&self) {
         let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        let mut begun = None;
         loop {
             let (consumed, needed) = match self.serve_frames(&buffer).await {
                 Ok(progress) => progress,
@@ -117,14 +121,17 @@ impl Receiver<'_> {
             buffer.drain(..consumed);
             if buffer.is_empty() {
                 buffer.shrink_to(BUFFER_BYTES);
+                begun = None;
+            } else if consumed > 0 || begun.is_none() {
+                begun = Some(Instant::now());
             }
-            buffer.reserve(needed.max(BUFFER_BYTES) - buffer.len());
-            let begun = (!buffer.is_empty()).then(Instant::now);
-            let since = self.link.reading_since.get().filter(|_| consumed == 0);
-            self.link.reading_since.set(since.or(begun));
-
             let filled = buffer.len();
+            // A length that is only announced takes no memory: the buffer at most doubles.
+            buffer.reserve((needed - filled).clamp(1, filled.max(BUFFER_BYTES)));
+
+            self.link.reading_since.set(begun);
             let (read, slice) = self.link.stream.read(buffer.slice(filled..)).await;
+            self.link.reading_since.set(None);
             buffer = slice.into_inner();
             match read {
                 Ok(0) if filled == 0 => return,
@@ -146,6 +153,7 @@ impl Receiver<'_> {
     /// how many the next frame needs.
     async fn serve_frames(&self, bytes: &[u8]) -> Result<(usize, usize)> {
         let mut consumed = 0;
+        let mut turn_began = Instant::now();
         loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
             match next_frame(rest).map_err(|e| Error::new(Code::MessageTooLarge, e.to_string()))? {
@@ -156,6 +164,10 @@ impl Receiver<'_> {
                     }
                     self.serve_frame(payload).await;
                     consumed += length;
+                    if turn_began.elapsed() >= TURN {
+                        tokio::task::yield_now().await;
+                        turn_began = Instant::now();
+                    }
                 }
             }
         }
