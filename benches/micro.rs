@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rdma_engine::crc::crc32c;
-use rdma_engine::pool::{Buddy, Pages, Pool};
+use rdma_engine::pool::{Allocator, Pages, Pool};
 use rdma_engine::protocol::message::{StartRead, StartReadResponse};
 use rdma_engine::protocol::{Request, Response};
 use rdma_engine::session::{ClientKey, Held, SessionId, Sessions};
@@ -49,19 +49,19 @@ fn checksum(c: &mut Criterion) {
 fn allocator(c: &mut Criterion) {
     const GRANULES: u32 = 1 << 18;
     for (name, granules) in [("8 KiB", 2), ("4 MiB and a granule", 1025)] {
-        let mut buddy = Buddy::new(GRANULES, 15);
+        let mut allocator = Allocator::new(GRANULES, GRANULES);
         // Holes of every size, as after a while of mixed reads.
         let taken: Vec<_> = (0..2000_u32)
-            .filter_map(|i| Some((buddy.allocate(1 + i % 61)?, 1 + i % 61)))
+            .filter_map(|i| Some((allocator.allocate(1 + i % 61)?, 1 + i % 61)))
             .collect();
         taken
             .iter()
             .step_by(2)
-            .for_each(|&(start, n)| buddy.free(start, n));
+            .for_each(|&(start, n)| allocator.free(start, n));
         c.bench_function(&format!("allocator/take and free {name} of 1 GiB"), |b| {
             b.iter(|| {
-                let start = buddy.allocate(black_box(granules)).unwrap();
-                buddy.free(start, granules);
+                let start = allocator.allocate(black_box(granules)).unwrap();
+                allocator.free(start, granules);
             });
         });
     }

@@ -24,7 +24,8 @@ impl Worker {
         client: ClientKey,
         request: &StartRead,
     ) -> Result<(StartReadResponse, SessionId)> {
-        let (started, wall) = (Instant::now(), SystemTime::now());
+        // In this order, so that what the client is told is never later than the deadline.
+        let (wall, started) = (SystemTime::now(), Instant::now());
         let engine = &*self.engine;
         engine.admit_reads(request)?;
         let timeout = engine.timeout(request.timeout_secs);

@@ -16,7 +16,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::buddy::GRANULE_BYTES;
+use super::allocator::GRANULE_BYTES;
 use super::{Phase, Pool};
 
 /// The read that reserved it may write to it.

@@ -4,7 +4,7 @@
 //! clients (map it). It keeps these promises: a buffer has one owner; none is reused while
 //! anything may write to it; requests that find no room are served in the order they came.
 
-mod buddy;
+mod allocator;
 mod buffer;
 #[allow(unsafe_code, reason = "copies out of memory another process writes")]
 pub mod mapping;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-pub use buddy::{Buddy, GRANULE_BYTES};
+pub use allocator::{Allocator, GRANULE_BYTES};
 pub use buffer::{Buffer, InFlight, Leased, Quarantined, Reserved};
 pub use memory::{Memory, Pages, REGION_BYTES};
 
@@ -48,7 +48,7 @@ pub struct Pool {
 /// What the pool's lock guards.
 #[derive(Debug)]
 struct Books {
-    buddy: Buddy,
+    allocator: Allocator,
     waiting: VecDeque<Waiter>,
     generation: u64,
 }
@@ -99,7 +99,7 @@ pub struct Usage {
 impl Pool {
     /// A pool of at least `bytes`, whose reservations may have up to `largest` bytes.
     ///
-    /// `largest` is rounded up to a power of two and may not exceed [`REGION_BYTES`].
+    /// No reservation can be larger than the pool, or than [`REGION_BYTES`].
     ///
     /// # Errors
     /// Those of [`Memory::new`]; a pool that is too large to count in granules.
@@ -110,17 +110,12 @@ impl Pool {
             .ok()
             .filter(|&n| n < u32::MAX)
             .ok_or_else(|| invalid("a pool has less than 16 TiB"))?;
-        if largest > REGION_BYTES {
-            return Err(invalid("a buffer has at most 1 GiB"));
-        }
-        let order = granules(largest).next_power_of_two().trailing_zeros() as u8;
-        let buddy = Buddy::new(count, order);
-        let largest = GRANULE_BYTES << order;
         let books = Mutex::new(Books {
-            buddy,
+            allocator: Allocator::new(count, (REGION_BYTES / GRANULE_BYTES) as u32),
             waiting: VecDeque::new(),
             generation: 0,
         });
+        let largest = largest.min(REGION_BYTES).min(memory.size_bytes());
         Ok(Arc::new(Self {
             memory,
             books,
@@ -165,10 +160,10 @@ impl Pool {
         bytes: usize,
         deadline: Instant,
     ) -> Result<Buffer<Reserved>, ReserveError> {
-        if bytes > self.largest.min(self.size_bytes()) {
+        if bytes > self.largest {
             return Err(ReserveError::TooLarge {
                 bytes,
-                largest: self.largest.min(self.size_bytes()),
+                largest: self.largest,
             });
         }
         let granted = match self.reserve_or_wait(granules(bytes)) {
@@ -207,12 +202,12 @@ impl Pool {
         let granule = GRANULE_BYTES as u64;
         Usage {
             total: self.size_bytes() as u64,
-            free: u64::from(books.buddy.free_granules()) * granule,
+            free: u64::from(books.allocator.free_granules()) * granule,
             reserved: bytes(Phase::Reserved),
             in_flight: bytes(Phase::InFlight),
             leased: bytes(Phase::Leased),
             quarantined: bytes(Phase::Quarantined),
-            largest_free: u64::from(books.buddy.largest_free()) * granule,
+            largest_free: u64::from(books.allocator.largest_free()) * granule,
             waiting: books.waiting.len() as u64,
             granted: books.generation,
         }
@@ -230,7 +225,7 @@ impl Pool {
 
     fn free(self: &Arc<Self>, start: u32, granules: u32) {
         let mut books = self.books();
-        books.buddy.free(start, granules);
+        books.allocator.free(start, granules);
         let unclaimed = books.serve(self);
         drop(books);
         drop(unclaimed);
@@ -245,7 +240,7 @@ impl Pool {
 
 impl Books {
     fn take(&mut self, pool: &Arc<Pool>, granules: u32) -> Option<Block> {
-        let start = self.buddy.allocate(granules)?;
+        let start = self.allocator.allocate(granules)?;
         self.generation += 1;
         Some(Block::new(
             Arc::clone(pool),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::ServerError;
 use crate::config::{Config, Hugepages};
-use crate::pool::{Pages, Pool, REGION_BYTES};
+use crate::pool::{Pages, Pool};
 
 const HUGE_PAGE_BYTES: u64 = 2 << 20;
 
@@ -14,11 +14,8 @@ const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// ones were wanted.
 pub(super) fn allocate(config: &Config) -> Result<(Arc<Pool>, Option<String>), ServerError> {
     // A compressed needle is decoded inside one reservation: both forms of it must fit, and the
-    // stored one can be the longer. Reservations are bounded by powers of two.
-    let largest = config
-        .max_transfer_size
-        .saturating_mul(4)
-        .min(REGION_BYTES as u64);
+    // stored one can be the longer.
+    let largest = config.max_transfer_size.saturating_mul(4);
     let make = |pages| Pool::new(config.buffer_size as usize, largest as usize, pages);
     let wanted = config.buffer_size.div_ceil(HUGE_PAGE_BYTES);
     let hint = format!("reserve huge pages with: sysctl -w vm.nr_hugepages={wanted}");

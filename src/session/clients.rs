@@ -1,9 +1,9 @@
 //! Which client processes are connected, and which have gone.
 //!
 //! A process is known by its pid and a pidfd, which tells a process that has ended from another
-//! that has got its pid. A process without a connection that still runs keeps its sessions until
-//! their deadlines; one that has ended loses them after a short grace, in which a last message
-//! still under way may arrive.
+//! that has got its pid. One that has ended loses its sessions after a short grace, in which a
+//! last message still under way may arrive. One that still runs keeps them until their deadlines,
+//! connected or not; and so does one that can not be watched, because it may still run.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -33,10 +33,20 @@ struct Known {
 #[derive(Debug)]
 struct Client {
     pid: Option<Pid>,
-    process: Option<OwnedFd>,
+    process: Process,
     connections: u32,
     /// Since when it has had no connection.
     unconnected: Option<Instant>,
+}
+
+/// What can be told of a client's process.
+#[derive(Debug)]
+enum Process {
+    Watched(OwnedFd),
+    /// It was gone before it could be watched.
+    Ended,
+    /// It is in another pid namespace, or the kernel is older than pidfds.
+    Unknown,
 }
 
 impl Clients {
@@ -47,7 +57,7 @@ impl Clients {
         let mut known = self.known();
         if let Some(key) = pid.and_then(|p| known.by_pid.get(&p.as_raw_nonzero().get()).copied())
             && let Some(client) = known.by_key.get_mut(&key)
-            && client.runs() != Some(false)
+            && !client.process.has_ended()
         {
             client.connections += 1;
             client.unconnected = None;
@@ -55,8 +65,7 @@ impl Clients {
         }
         known.last += 1;
         let key = ClientKey(known.last);
-        let process =
-            pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let process = pid.map_or(Process::Unknown, Process::watch);
         if let Some(pid) = pid {
             known.by_pid.insert(pid.as_raw_nonzero().get(), key);
         }
@@ -88,9 +97,8 @@ impl Clients {
         }
     }
 
-    /// The clients without a connection for `grace` whose process has ended, or can not be
-    /// watched: their sessions are to be reclaimed. They are forgotten, and so are those that
-    /// `holds_sessions` says hold none.
+    /// The clients without a connection for `grace` whose process has ended: their sessions are
+    /// to be reclaimed. They are forgotten, and so are those that `holds_sessions` says hold none.
     pub fn gone(
         &self,
         grace: Duration,
@@ -113,7 +121,7 @@ impl Clients {
             let ended = known
                 .by_key
                 .get(&key)
-                .is_none_or(|client| client.runs() != Some(true));
+                .is_none_or(|client| client.process.has_ended());
             if ended {
                 gone.push(key);
             }
@@ -152,18 +160,29 @@ impl Known {
     }
 }
 
-impl Client {
-    /// Whether the process still runs, if that can be told.
-    fn runs(&self) -> Option<bool> {
-        let process = self.process.as_ref()?;
-        let mut polled = [PollFd::new(process, PollFlags::IN)];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        rustix::event::poll(&mut polled, Some(&at_once))
-            .ok()
-            .map(|ended| ended == 0)
+impl Process {
+    fn watch(pid: Pid) -> Self {
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => Self::Watched(process),
+            Err(rustix::io::Errno::SRCH) => Self::Ended,
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    /// Whether it is known to have ended: a pidfd becomes readable then.
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Ended => true,
+            Self::Unknown => false,
+            Self::Watched(process) => {
+                let mut polled = [PollFd::new(process, PollFlags::IN)];
+                let at_once = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                rustix::event::poll(&mut polled, Some(&at_once)).is_ok_and(|ended| ended > 0)
+            }
+        }
     }
 }
 
@@ -240,12 +259,23 @@ mod tests {
     }
 
     #[test]
-    fn a_process_the_kernel_can_not_name_is_gone_with_its_connection() {
+    fn a_process_that_can_not_be_watched_keeps_its_sessions_until_their_deadlines() {
         let (clients, now) = (Clients::default(), Instant::now());
         let (a, b) = (clients.connected(None), clients.connected(Some(0)));
         assert_ne!(a, b);
         clients.disconnected(a, now, true);
-        assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [a]);
+        assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| true), []);
+        assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| false), []);
         assert_eq!(clients.len(), 1);
+    }
+
+    #[test]
+    fn a_process_that_ended_before_it_could_be_watched_is_gone() {
+        let (clients, child, now) = (Clients::default(), process(), Instant::now());
+        let id = pid(&child);
+        end(child);
+        let key = clients.connected(id);
+        clients.disconnected(key, now, true);
+        assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [key]);
     }
 }

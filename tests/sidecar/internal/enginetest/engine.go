@@ -1,0 +1,218 @@
+// Package enginetest runs the real engine for tests, on volumes the tests write.
+package enginetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	startLimit = 20 * time.Second
+	stopLimit  = 10 * time.Second
+	pollEvery  = 5 * time.Millisecond
+)
+
+// Engine is a running `rdma-engine server`.
+type Engine struct {
+	// Socket is the path of its Unix socket.
+	Socket string
+	// Metrics is the host:port of its HTTP endpoints.
+	Metrics string
+
+	args []string
+	log  logBuffer
+	cmd  *exec.Cmd
+	// Closed once the process has ended.
+	ended chan struct{}
+}
+
+// Run starts an engine that serves the volumes in dir, its socket in a directory of its own, with
+// further arguments of `rdma-engine server`. It is ready when Run returns.
+func Run(dir string, args ...string) (*Engine, error) {
+	binary, err := findBinary()
+	if err != nil {
+		return nil, err
+	}
+	// Not below dir: the path of a socket has to fit into 107 bytes.
+	home, err := os.MkdirTemp("", "engine")
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(home, "x.sock")
+	e := &Engine{Socket: socket, Metrics: metrics}
+	e.args = append([]string{binary, "server", "--ipc-socket", socket, "--volumes", dir,
+		"--buffer-size", fmt.Sprint(64 << 20), "--metrics-listen", metrics, "--device", "none"}, args...)
+	if err := e.Restart(); err != nil {
+		os.RemoveAll(home)
+		return nil, err
+	}
+	return e, nil
+}
+
+// Start runs an engine for one test, and stops it when the test ends. The engine's log is shown
+// if the test failed.
+func Start(t testing.TB, dir string, args ...string) *Engine {
+	t.Helper()
+	e, err := Run(dir, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the engine's log:\n%s", e.Log())
+		}
+	})
+	return e
+}
+
+// Restart starts the engine again after Kill or Stop, with the same arguments.
+func (e *Engine) Restart() error {
+	e.cmd = exec.Command(e.args[0], e.args[1:]...)
+	e.cmd.Stdout, e.cmd.Stderr = &e.log, &e.log
+	e.cmd.Env = environment()
+	// Should this process end without stopping the engine, as after a test's timeout, the kernel
+	// does. It goes by the thread that started the engine, which therefore has to stay.
+	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	e.ended = make(chan struct{})
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := e.cmd.Start()
+		started <- err
+		if err == nil {
+			e.cmd.Wait()
+			close(e.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	return e.waitReady()
+}
+
+// environment is this process's without what would configure the engine, or stop it for being
+// an unknown setting, as RDMA_ENGINE_BIN would.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		return strings.HasPrefix(variable, "RDMA_")
+	})
+}
+
+func (e *Engine) waitReady() error {
+	limit := time.After(startLimit)
+	for {
+		if response, err := http.Get("http://" + e.Metrics + "/readyz"); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-e.ended:
+			return fmt.Errorf("the engine ended at start (%v): %s\n%s", e.cmd.ProcessState, strings.Join(e.args, " "), e.Log())
+		case <-limit:
+			e.Kill()
+			return fmt.Errorf("the engine was not ready within %v\n%s", startLimit, e.Log())
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// Kill ends the engine with SIGKILL, as a crash would, and waits until it is gone.
+func (e *Engine) Kill() {
+	e.cmd.Process.Kill()
+	<-e.ended
+}
+
+// Signal sends the engine a signal.
+func (e *Engine) Signal(s os.Signal) error { return e.cmd.Process.Signal(s) }
+
+// Pid is the engine's process id.
+func (e *Engine) Pid() int { return e.cmd.Process.Pid }
+
+// Stop ends the engine the way an operator does, and removes what it left.
+func (e *Engine) Stop() error {
+	defer os.RemoveAll(filepath.Dir(e.Socket))
+	if err := e.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	select {
+	case <-e.ended:
+		return nil
+	case <-time.After(stopLimit):
+		e.Kill()
+		return fmt.Errorf("the engine did not stop within %v of SIGTERM", stopLimit)
+	}
+}
+
+// Log is what the engine has printed so far.
+func (e *Engine) Log() string { return e.log.String() }
+
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// Root is the folder of the repository.
+func Root() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..", "..", "..")
+}
+
+func findBinary() (string, error) {
+	if path := os.Getenv("RDMA_ENGINE_BIN"); path != "" {
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("RDMA_ENGINE_BIN: %w", err)
+		}
+		return filepath.Abs(path)
+	}
+	for _, profile := range []string{"release", "debug"} {
+		path := filepath.Join(Root(), "target", profile, "rdma-engine")
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("these tests need the engine: build it with `cargo build --release` in the root of the repository, or set RDMA_ENGINE_BIN to the path of one")
+}
+
+// freePort returns a local address nobody listens on right now.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
