@@ -6,12 +6,12 @@ mod common;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
-use common::client::frame;
+use common::client::{frame, whole};
 use common::process::{Second, part, status_bytes, tell};
 use common::room::{MIB, quarter, quarter_bytes, room_for_four};
-use common::{Bystander, Client, Engine, Setup, eventually};
+use common::{Bystander, Client, Engine, Needle, Setup, Spec, Volume, bytes, eventually};
 use rdma_engine::protocol::Response;
-use rdma_engine::protocol::message::Ping;
+use rdma_engine::protocol::message::{Ping, StartRead};
 
 #[test]
 fn the_sessions_of_a_client_killed_with_sigkill_are_reclaimed() {
@@ -104,21 +104,37 @@ fn a_client_that_says_nothing_costs_nobody_and_may_speak_later() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_replies_is_closed_with_a_log_line() {
-    let engine = Setup::new().set("frame_timeout", r#""500ms""#).start();
+fn a_client_that_never_reads_its_pongs_is_closed_with_a_log_line() {
+    never_reads_replies(&frame(Ping::default()));
+}
+
+#[test]
+fn a_client_that_never_reads_what_its_reads_came_to_is_closed_with_a_log_line() {
+    never_reads_replies(&frame(StartRead {
+        timeout_secs: 1,
+        ..Bystander::whole()
+    }));
+}
+
+fn never_reads_replies(request: &[u8]) {
+    let mut setup = Setup::new().set("frame_timeout", r#""500ms""#);
+    // Room for as many reads as there may be replies in the socket.
+    setup.max_sessions = 100_000;
+    setup.buffer_size = 256 * MIB;
+    let engine = setup.start();
     let before = engine.baseline();
     let mut bystander = engine.bystander();
-    let resident = || status_bytes(engine.pid(), "VmRSS:");
+    let heap = || status_bytes(engine.pid(), "RssAnon:");
     bystander.served();
-    let (logged, resident_before) = (engine.log().len(), resident());
+    let (logged, heap_before) = (engine.log().len(), heap());
     let deaf = engine.client();
     deaf.stream.set_nonblocking(true).unwrap();
-    let pings = frame(Ping::default()).repeat(1000);
+    let requests = request.repeat(1000);
     let mut at = 0;
     eventually("the engine gives up on it", || {
         loop {
-            match (&deaf.stream).write(&pings[at..]) {
-                Ok(written) => at = (at + written) % pings.len(),
+            match (&deaf.stream).write(&requests[at..]) {
+                Ok(written) => at = (at + written) % requests.len(),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     bystander.served();
                     return None;
@@ -132,8 +148,40 @@ fn a_client_that_never_reads_its_replies_is_closed_with_a_log_line() {
         }
     });
     await_a_log_line(&engine, logged);
-    let grown = resident().saturating_sub(resident_before);
+    let grown = heap().saturating_sub(heap_before);
     assert!(grown < 16 * MIB, "replies nobody reads took {grown} bytes");
     drop((deaf, bystander));
+    engine.assert_nothing_lost(&before);
+}
+
+#[test]
+fn clients_that_leave_while_their_reads_are_in_flight_leave_nothing_behind() {
+    // Direct, so that reads take a while; and where the build is, because not every temporary
+    // directory can do direct reads.
+    let mut setup = Setup::new().set("direct_io", "true");
+    setup.buffer_size = 128 * MIB;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    setup.also_volumes(dir.path());
+    let needle = Needle::new(1, bytes(1, MIB as usize));
+    Volume::create(dir.path(), 7, &Spec::default()).put(&needle);
+    let engine = setup.start();
+    let before = engine.baseline();
+    let mut bystander = engine.bystander();
+    let read = frame(StartRead {
+        timeout_secs: 1,
+        ..whole(7, &needle)
+    });
+    for round in 0..40 {
+        let mut leaver = engine.client();
+        leaver.write(&read.repeat(1 + round % 7));
+        if round % 2 == 0 {
+            // Let some of them get under way.
+            bystander.served();
+        }
+    }
+    bystander.served();
+    let fetched = bystander.client.fetch(&bystander.pool, &whole(7, &needle));
+    assert!(fetched.unwrap().0 == needle.data);
+    drop(bystander);
     engine.assert_nothing_lost(&before);
 }

@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::case::{Case, only_whole, refused, whole_and_part};
-use common::client::whole;
+use common::case::{Case, Cases, refused};
 use common::payload::{gzip, text, zstd_sized};
 use common::process::status_bytes;
 use common::{Needle, Setup};
@@ -29,6 +28,7 @@ fn compressed_data_that_can_not_be_decompressed_is_a_corrupt_needle() {
         data[at] = !data[at];
         data
     };
+    let mut cases = Cases::new();
     for data in [
         cut(&gzip),
         cut(&zstd),
@@ -39,35 +39,38 @@ fn compressed_data_that_can_not_be_decompressed_is_a_corrupt_needle() {
         gzip[..5].to_vec(),
         zstd[..5].to_vec(),
     ] {
-        Case::new(3, compressed(data)).refused(&["CORRUPT_NEEDLE"], only_whole);
+        cases.add_needle(3, compressed(data));
     }
+    cases.refused(&["CORRUPT_NEEDLE"], |case| vec![case.whole()]);
 }
 
 #[test]
 fn compressed_data_with_a_wrong_checksum_is_a_mismatch_even_for_a_range() {
     let plain = text(1, 100_000);
+    let mut cases = Cases::new();
     for data in [gzip(&plain), zstd_sized(&plain)] {
-        let case = Case::new(3, compressed(data));
+        let case = cases.add_needle(3, compressed(data));
         case.volume.corrupt(case.placed.footer);
-        case.refused(&["CHECKSUM_MISMATCH"], whole_and_part);
     }
+    cases.refused(&["CHECKSUM_MISMATCH"], Case::whole_and_part);
 }
 
 #[test]
 fn a_compressed_needle_that_expands_past_the_largest_transfer_is_too_large() {
     let zeros = vec![0; MIB as usize];
+    let mut setup = Setup::new().set("max_transfer_size", "4194304");
+    setup.buffer_size = 8 * MIB;
+    let mut cases = Cases::of(setup);
     for piece in [gzip(&zeros), zstd_sized(&zeros)] {
         // A gibibyte in about a megabyte.
-        let bomb = compressed(piece.repeat(1024));
-        let mut setup = Setup::new().set("max_transfer_size", "4194304");
-        setup.buffer_size = 8 << 20;
-        let case = Case::in_setup(setup, 3, bomb.clone());
-        case.others_served(true, |engine| {
-            let before = status_bytes(engine.pid(), "VmHWM:");
-            refused(engine, &["TRANSFER_TOO_LARGE"], &[whole(7, &bomb)]);
-            let grown = status_bytes(engine.pid(), "VmHWM:") - before;
-            // The pool itself becomes resident as it is used.
-            assert!(grown < 48 * MIB, "{grown} bytes more were resident");
-        });
+        cases.add_needle(3, compressed(piece.repeat(1024)));
     }
+    cases.each_on_engine(|engine, bystander, cases| {
+        let before = status_bytes(engine.pid(), "VmHWM:");
+        let reads: Vec<_> = cases.iter().map(Case::whole).collect();
+        refused(bystander, &["TRANSFER_TOO_LARGE"], &reads);
+        let grown = status_bytes(engine.pid(), "VmHWM:") - before;
+        // The pool itself becomes resident as it is used.
+        assert!(grown < 48 * MIB, "{grown} bytes more were resident");
+    });
 }

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::case::{Case, bad_one, only_whole, refused};
-use common::client::{range, whole};
+use common::case::{BAD_BYTES, Cases, fetched, refused};
+use common::client::whole;
 use common::{Needle, Setup, bytes};
 use rdma_engine::protocol::message::StartRead;
 
@@ -12,100 +12,89 @@ const MIB: u64 = 1 << 20;
 
 #[test]
 fn a_wrong_cookie_gets_nothing() {
+    let mut cases = Cases::new();
     for version in 1..=3 {
-        Case::new(version, bad_one()).refused(&["COOKIE_MISMATCH"], |needle| {
-            let with = |cookie| StartRead {
-                cookie,
-                ..whole(7, needle)
-            };
-            vec![
-                with(needle.cookie ^ 1),
-                with(0),
-                with(needle.cookie.swap_bytes()),
-            ]
-        });
+        cases.add(version);
     }
-}
-
-#[test]
-fn a_wrong_cookie_gets_nothing_of_an_empty_needle_either() {
-    Case::new(3, Needle::new(2, [])).refused(&["COOKIE_MISMATCH"], |needle| {
-        vec![StartRead {
-            cookie: needle.cookie ^ 0x8000_0000,
-            ..whole(7, needle)
-        }]
+    cases.add_needle(3, Needle::new(2, []));
+    cases.refused(&["COOKIE_MISMATCH"], |case| {
+        let cookie = case.bad.cookie;
+        [0, cookie ^ 1, cookie ^ 0x8000_0000, cookie.swap_bytes()]
+            .map(|cookie| StartRead {
+                cookie,
+                ..case.whole()
+            })
+            .to_vec()
     });
 }
 
 #[test]
 fn an_unknown_volume_is_not_found() {
-    Case::new(3, bad_one()).refused(&["VOLUME_NOT_FOUND"], |needle| {
+    let mut cases = Cases::new();
+    cases.add(3);
+    cases.refused(&["VOLUME_NOT_FOUND"], |case| {
         [0, 8, 77, u32::MAX]
-            .map(|volume| whole(volume, needle))
+            .map(|volume| whole(volume, &case.bad))
             .to_vec()
     });
 }
 
 #[test]
 fn an_unknown_needle_is_not_found() {
-    Case::new(3, bad_one()).refused(&["NEEDLE_NOT_FOUND"], |needle| {
-        let with = |needle_id| StartRead {
-            needle_id,
-            ..whole(7, needle)
-        };
-        vec![with(0), with(4), with(1 << 32 | 2), with(u64::MAX)]
+    let mut cases = Cases::new();
+    cases.add(3);
+    cases.refused(&["NEEDLE_NOT_FOUND"], |case| {
+        [0, 4, 1 << 32 | 2, u64::MAX]
+            .map(|needle_id| StartRead {
+                needle_id,
+                ..case.whole()
+            })
+            .to_vec()
     });
 }
 
 #[test]
 fn an_offset_at_or_past_the_end_is_an_invalid_request() {
-    Case::new(3, bad_one()).refused(&["INVALID_REQUEST"], |needle| {
-        let at = |offset, size| range(7, needle, offset, size);
-        vec![
-            at(50_000, 0),
-            at(50_000, 1),
-            at(50_001, 0),
-            at(u64::MAX, 0),
-            at(u64::MAX, u64::MAX),
-        ]
+    let mut cases = Cases::new();
+    for version in 1..=3 {
+        cases.add(version);
+    }
+    cases.refused(&["INVALID_REQUEST"], |case| {
+        let mut reads = Vec::new();
+        for offset in [BAD_BYTES, BAD_BYTES + 1, u64::MAX] {
+            reads.extend([0, 1, u64::MAX].map(|size| case.range(offset, size)));
+        }
+        reads
     });
 }
 
 #[test]
 fn a_needle_larger_than_the_largest_transfer_can_be_read_in_ranges_only() {
-    let setup = Setup::new().set("max_transfer_size", "1048576");
+    let mut cases = Cases::of(Setup::new().set("max_transfer_size", "1048576"));
     let large = Needle::new(2, bytes(2, 3 * MIB as usize + 5));
-    let data = large.data.clone();
-    let case = Case::in_setup(setup, 3, large.clone());
-    case.others_served(true, |engine| {
-        let past = |offset, size| range(7, &large, offset, size);
-        let reads = [
-            past(0, 0),
-            past(0, MIB + 1),
-            past(1, u64::MAX),
-            past(MIB, 0),
-        ];
-        refused(engine, &["TRANSFER_TOO_LARGE"], &reads);
-        let mut client = engine.client();
-        assert_eq!(client.capabilities().max_transfer_size, MIB);
-        let pool = client.attach();
+    cases.add_needle(3, large.clone());
+    cases.each(|bystander, cases| {
+        let range = |offset, size| cases[0].range(offset, size);
+        let reads = [(0, 0), (0, MIB + 1), (1, u64::MAX), (MIB, 0)];
+        let reads = reads.map(|(offset, size)| range(offset, size));
+        refused(bystander, &["TRANSFER_TOO_LARGE"], &reads);
+        assert_eq!(bystander.client.capabilities().max_transfer_size, MIB);
         let mut got = Vec::new();
-        while got.len() < data.len() {
-            let (part, started) = client.fetch(&pool, &past(got.len() as u64, MIB)).unwrap();
-            assert_eq!(started.needle_size, data.len() as u64);
-            got.extend(part);
+        while got.len() < large.data.len() {
+            got.extend(fetched(bystander, &range(got.len() as u64, MIB)));
         }
-        assert!(got == data);
+        assert!(got == large.data);
         // What is left counts, not what is asked for.
-        let (tail, _) = client.fetch(&pool, &past(3 * MIB, u64::MAX)).unwrap();
-        assert_eq!(tail, &data[3 * MIB as usize..]);
+        let tail = fetched(bystander, &range(3 * MIB, u64::MAX));
+        assert_eq!(tail, &large.data[3 * MIB as usize..]);
     });
 }
 
 #[test]
 fn a_read_larger_than_the_pool_is_too_large_at_once() {
     let mut setup = Setup::new();
-    setup.buffer_size = 4 << 20;
-    let large = Needle::new(2, bytes(2, 5 * MIB as usize));
-    Case::in_setup(setup, 3, large).refused(&["TRANSFER_TOO_LARGE"], only_whole);
+    setup.buffer_size = 4 * MIB;
+    let mut cases = Cases::of(setup);
+    cases.add_needle(3, Needle::new(2, bytes(2, 5 * MIB as usize)));
+    cases.refused(&["TRANSFER_TOO_LARGE"], |case| vec![case.whole()]);
 }

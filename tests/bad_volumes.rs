@@ -3,178 +3,184 @@
 
 mod common;
 
-use common::case::{AFTER, BEFORE, Case, bad_one, good, only_whole, refused, whole_and_part};
-use common::client::{range, whole};
+use std::os::unix::fs::symlink;
+
+use common::bytes;
+use common::case::{BAD_BYTES, Case, Cases, fetched, good, refused};
+use common::client::whole;
 use common::volume::HEADER;
-use common::{Setup, bytes};
+use rdma_engine::protocol::message::StartRead;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const INTEGRITY: [&str; 3] = ["CORRUPT_NEEDLE", "CORRUPT_VOLUME", "CHECKSUM_MISMATCH"];
 
+/// Some reads of every case.
+fn of_all(cases: &[Case], reads: impl Fn(&Case) -> Vec<StartRead>) -> Vec<StartRead> {
+    cases.iter().flat_map(reads).collect()
+}
+
 #[test]
 fn corrupt_data_is_a_checksum_mismatch() {
+    let mut cases = Cases::new();
     for version in 1..=3 {
-        for at in [0, 25_000, 49_999] {
-            let case = Case::new(version, bad_one());
+        for at in [0, BAD_BYTES / 2, BAD_BYTES - 1] {
+            let case = cases.add(version);
             case.volume.corrupt(case.placed.data + at);
-            case.refused(&["CHECKSUM_MISMATCH"], |needle| {
-                vec![whole(7, needle), range(7, needle, 0, 50_000)]
-            });
         }
     }
+    cases.refused(&["CHECKSUM_MISMATCH"], |case| {
+        vec![case.whole(), case.range(0, BAD_BYTES)]
+    });
 }
 
 #[test]
 fn a_range_beside_corrupt_data_is_served_and_not_called_verified() {
-    let case = Case::new(3, bad_one());
-    case.volume.corrupt(case.placed.data + 25_000);
-    let needle = case.bad.clone();
-    case.others_served(true, |engine| {
-        let mut client = engine.client();
-        let pool = client.attach();
-        let (data, started) = client
-            .fetch(&pool, &range(7, &needle, 1000, 10_000))
-            .unwrap();
-        assert_eq!(data, &needle.data[1000..11_000]);
+    let mut cases = Cases::new();
+    let case = cases.add(3);
+    case.volume.corrupt(case.placed.data + BAD_BYTES / 2);
+    cases.each(|bystander, cases| {
+        let read = cases[0].range(1000, 10_000);
+        let (data, started) = bystander.client.fetch(&bystander.pool, &read).unwrap();
+        assert_eq!(data, &cases[0].bad.data[1000..11_000]);
         assert!(!started.crc_verified);
     });
 }
 
 #[test]
 fn a_corrupt_checksum_is_a_mismatch() {
+    let mut cases = Cases::new();
     for version in 1..=3 {
         for byte in 0..4 {
-            let case = Case::new(version, bad_one());
+            let case = cases.add(version);
             case.volume.corrupt(case.placed.footer + byte);
-            case.refused(&["CHECKSUM_MISMATCH"], only_whole);
         }
     }
+    cases.refused(&["CHECKSUM_MISMATCH"], |case| vec![case.whole()]);
 }
 
 #[test]
 fn a_header_with_another_id_or_size_is_corrupt() {
+    let mut cases = Cases::new();
     for version in 1..=3 {
         for byte in [4, 11, 12, 15] {
-            let case = Case::new(version, bad_one());
+            let case = cases.add(version);
             case.volume.corrupt(case.placed.header + byte);
-            case.refused(&["CORRUPT_NEEDLE"], whole_and_part);
         }
     }
+    cases.refused(&["CORRUPT_NEEDLE"], Case::whole_and_part);
 }
 
 #[test]
 fn a_header_with_another_cookie_is_a_mismatch() {
-    let case = Case::new(3, bad_one());
+    let mut cases = Cases::new();
+    let case = cases.add(3);
     case.volume.corrupt(case.placed.header);
-    case.refused(&["COOKIE_MISMATCH"], whole_and_part);
+    cases.refused(&["COOKIE_MISMATCH"], Case::whole_and_part);
 }
 
 #[test]
 fn a_data_size_that_does_not_fit_its_needle_is_corrupt() {
+    let mut cases = Cases::new();
     for version in [2, 3] {
         for size in [50_001, 60_000, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
-            let case = Case::new(version, bad_one());
-            case.volume
-                .overwrite(case.placed.header + HEADER, &u32::to_be_bytes(size));
-            case.refused(&["CORRUPT_NEEDLE"], whole_and_part);
+            let case = cases.add(version);
+            let at = case.placed.header + HEADER;
+            case.volume.overwrite(at, &u32::to_be_bytes(size));
         }
     }
+    cases.refused(&["CORRUPT_NEEDLE"], Case::whole_and_part);
 }
 
 #[test]
 fn an_index_that_leads_astray_is_corrupt() {
     type Entry = fn(&Case) -> (u64, i32);
-    let entries: [Entry; 4] = [
+    let entries: [Entry; 8] = [
         // Into another needle, into the middle of one, past the end, and far past it.
         |_| (8, 3005),
         |case| (case.placed.header + 64, case.placed.size),
         |case| (case.placed.header + (1 << 20), case.placed.size),
         |_| (0xffff_fff8, i32::MAX),
+        // To the right one, with another size.
+        |case| (case.placed.header, 1),
+        |case| (case.placed.header, case.placed.size - 1),
+        |case| (case.placed.header, 60_000),
+        |case| (case.placed.header, i32::MAX),
     ];
+    let mut cases = Cases::new();
     for entry in entries {
-        let case = Case::new(3, bad_one());
-        let (offset, size) = entry(&case);
+        let case = cases.add(3);
+        let (offset, size) = entry(case);
         case.volume.index(case.bad.id, offset, size);
-        case.refused(&["CORRUPT_NEEDLE", "CORRUPT_VOLUME"], whole_and_part);
     }
-}
-
-#[test]
-fn an_index_with_another_size_is_corrupt() {
-    for size in [1, 49_999, 60_000, i32::MAX] {
-        let case = Case::new(3, bad_one());
-        case.volume.index(case.bad.id, case.placed.header, size);
-        case.refused(&["CORRUPT_NEEDLE", "CORRUPT_VOLUME"], whole_and_part);
-    }
+    cases.refused(&["CORRUPT_NEEDLE", "CORRUPT_VOLUME"], Case::whole_and_part);
 }
 
 #[test]
 fn an_index_of_garbage_harms_only_its_own_volume() {
-    let unreadable = ["CORRUPT_VOLUME", "CORRUPT_NEEDLE", "NEEDLE_NOT_FOUND"];
+    let mut cases = Cases::new();
     for vif in [true, false] {
-        let setup = Setup::new();
-        let case = Case::in_setup(setup, 3, bad_one());
+        let case = cases.add(3);
         if !vif {
             std::fs::remove_file(case.volume.dat.with_extension("vif")).unwrap();
         }
         std::fs::write(&case.volume.idx, bytes(5, 16 * 17 * 10)).unwrap();
-        let reads = whole_and_part(&case.bad);
-        case.others_served(false, |engine| refused(engine, &unreadable, &reads));
     }
+    cases.each(|bystander, cases| {
+        let unreadable = ["CORRUPT_VOLUME", "CORRUPT_NEEDLE", "NEEDLE_NOT_FOUND"];
+        refused(bystander, &unreadable, &of_all(cases, Case::whole_and_part));
+    });
 }
 
 #[test]
 fn a_dat_file_that_is_cut_off_is_corrupt_where_it_is_cut() {
+    let mut cases = Cases::new();
     for cut in [1, 4, 16, 20, 20_000] {
-        let case = Case::new(3, bad_one());
-        let (header, needle) = (case.placed.header, case.bad.clone());
-        case.volume.truncate(header + cut);
-        case.others_served(false, |engine| {
-            refused(engine, &INTEGRITY, &[whole(7, &needle)]);
-            let mut client = engine.client();
-            let pool = client.attach();
-            let fetched = client.fetch(&pool, &whole(7, &good(BEFORE)));
-            assert_eq!(fetched.unwrap().0, good(BEFORE).data, "before the cut");
-            refused(engine, &INTEGRITY, &[whole(7, &good(AFTER))]);
-        });
+        let case = cases.add(3);
+        case.volume.truncate(case.placed.header + cut);
     }
+    cases.each(|bystander, cases| {
+        let reads = of_all(cases, |case| vec![case.whole(), case.after()]);
+        refused(bystander, &INTEGRITY, &reads);
+        for case in cases {
+            assert_eq!(fetched(bystander, &case.before()), good(1).data);
+        }
+    });
 }
 
 #[test]
 fn a_dat_file_cut_off_while_it_is_served_is_corrupt() {
-    let case = Case::new(3, bad_one());
-    let (cut, needle) = (case.placed.data + 20_000, case.bad.clone());
-    let dat = case.volume.dat.clone();
-    case.others_served(false, |engine| {
-        let mut client = engine.client();
-        let pool = client.attach();
-        client.fetch(&pool, &whole(7, &needle)).unwrap();
-        let dat = std::fs::OpenOptions::new().write(true).open(&dat).unwrap();
-        dat.set_len(cut).unwrap();
-        refused(
-            engine,
-            &INTEGRITY,
-            &[whole(7, &needle), range(7, &needle, 30_000, 5)],
-        );
+    let mut cases = Cases::new();
+    cases.add(3);
+    cases.each(|bystander, cases| {
+        let case = &cases[0];
+        assert_eq!(fetched(bystander, &case.whole()), case.bad.data);
+        case.volume.truncate(case.placed.data + 20_000);
+        let reads = [case.whole(), case.range(30_000, 5)];
+        refused(bystander, &INTEGRITY, &reads);
+        assert_eq!(fetched(bystander, &case.before()), good(1).data);
     });
 }
 
 #[test]
 fn a_superblock_that_is_none_is_a_corrupt_volume() {
     let superblocks: [&[u8]; 5] = [b"", &[3, 0, 0], &[9; 8], &[0; 8], &[0xff; 8]];
+    let mut cases = Cases::new();
     for superblock in superblocks {
         for extra in [0, 1000] {
-            let case = Case::new(3, bad_one());
+            let case = cases.add(3);
             let dat = [superblock, &vec![0; extra]].concat();
             std::fs::write(&case.volume.dat, dat).unwrap();
-            let reads = whole_and_part(&case.bad);
-            let codes = ["CORRUPT_VOLUME", "CORRUPT_NEEDLE"];
-            case.others_served(false, |engine| refused(engine, &codes, &reads));
         }
     }
+    cases.each(|bystander, cases| {
+        let codes = ["CORRUPT_VOLUME", "CORRUPT_NEEDLE"];
+        refused(bystander, &codes, &of_all(cases, Case::whole_and_part));
+    });
 }
 
 #[test]
 fn a_vif_that_is_none_harms_only_its_own_volume() {
+    let mut cases = Cases::new();
     for vif in [
         "",
         "{",
@@ -183,25 +189,25 @@ fn a_vif_that_is_none_harms_only_its_own_volume() {
         r#"{"bytesOffset":"x"}"#,
         "\0\0\0",
     ] {
-        let case = Case::new(3, bad_one());
+        let case = cases.add(3);
         std::fs::write(case.volume.dat.with_extension("vif"), vif).unwrap();
-        let needle = case.bad.clone();
-        case.others_served(false, |engine| {
-            // Read all the same or refused; never wrong.
-            let mut client = engine.client();
-            let pool = client.attach();
-            match client.fetch(&pool, &whole(7, &needle)) {
-                Ok((data, _)) => assert_eq!(data, needle.data),
-                Err(error) => assert_eq!(error.code, "CORRUPT_VOLUME", "{vif}"),
-            }
-        });
     }
+    cases.each(|bystander, cases| {
+        for case in cases {
+            // Read all the same or refused; never wrong.
+            match bystander.client.fetch(&bystander.pool, &case.whole()) {
+                Ok((data, _)) => assert_eq!(data, case.bad.data),
+                Err(error) => assert_eq!(error.code, "CORRUPT_VOLUME", "{error:?}"),
+            }
+        }
+    });
 }
 
 #[test]
 fn what_is_no_volume_file_is_passed_over() {
-    let case = Case::new(3, bad_one());
-    let dir = case.setup.volumes().to_owned();
+    let mut cases = Cases::new();
+    cases.add(3);
+    let dir = cases.setup.volumes();
     for name in [
         "x.dat",
         ".dat",
@@ -213,24 +219,13 @@ fn what_is_no_volume_file_is_passed_over() {
         std::fs::write(dir.join(name), b"junk").unwrap();
     }
     std::fs::create_dir(dir.join("12.dat")).unwrap();
-    std::os::unix::fs::symlink("/nonexistent", dir.join("13.dat")).unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        dir.join("14.dat"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .unwrap();
-    let needle = case.bad.clone();
-    case.others_served(true, |engine| {
-        let mut client = engine.client();
-        for volume in [12, 13, 14] {
-            let error = client
-                .start(&whole(volume, &needle))
-                .expect_err("no volume");
-            let codes = ["VOLUME_NOT_FOUND", "CORRUPT_VOLUME", "IO_ERROR"];
-            assert!(codes.contains(&error.code.as_str()), "{error:?}");
-        }
+    symlink("/nonexistent", dir.join("13.dat")).unwrap();
+    let mode = Mode::from_raw_mode(0o600);
+    mknodat(CWD, dir.join("14.dat"), FileType::Fifo, mode, 0).unwrap();
+    cases.each(|bystander, cases| {
+        let codes = ["VOLUME_NOT_FOUND", "CORRUPT_VOLUME", "IO_ERROR"];
+        let reads = [12, 13, 14].map(|volume| whole(volume, &cases[0].bad));
+        refused(bystander, &codes, &reads);
+        assert_eq!(fetched(bystander, &cases[0].whole()), cases[0].bad.data);
     });
 }

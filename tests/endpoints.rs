@@ -3,9 +3,10 @@
 
 mod common;
 
+use common::client::completion;
 use common::http::Metrics;
 use common::{Bystander, Setup};
-use rdma_engine::protocol::message::StartRead;
+use rdma_engine::protocol::message::{CompleteRead, StartRead};
 
 const MIB: u64 = 1 << 20;
 
@@ -71,4 +72,26 @@ fn metrics_count_what_was_done() {
     assert_eq!(after.sessions(), 0.0);
     assert_eq!(after.get("rdma_pool_bytes"), 16.0 * MIB as f64);
     assert_eq!(after.pool_bytes_taken(), 0.0);
+}
+
+#[test]
+fn metrics_count_what_went_wrong() {
+    let engine = Setup::new().start();
+    let mut client = engine.client();
+    let disagreed = client.start(&Bystander::whole()).unwrap();
+    let complete = CompleteRead {
+        client_crc: Some(!disagreed.expected_crc),
+        ..completion(&disagreed)
+    };
+    client.complete_with(complete).unwrap();
+    let expiring = StartRead {
+        timeout_secs: 1,
+        ..Bystander::whole()
+    };
+    client.start(&expiring).unwrap();
+    let metrics = engine.await_metrics("the session expires", |m| m.sessions() == 0.0);
+    assert_eq!(metrics.get("rdma_client_crc_mismatches_total"), 1.0);
+    assert_eq!(metrics.get("rdma_sessions_expired_total"), 1.0);
+    assert_eq!(metrics.get("rdma_sessions_reclaimed_total"), 0.0);
+    assert_eq!(metrics.get("rdma_checksum_mismatches_total"), 0.0);
 }

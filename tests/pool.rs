@@ -6,9 +6,10 @@ mod common;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use common::client::whole;
+use common::client::{frame, whole};
 use common::{Bystander, Needle, Setup, Spec, Volume, bytes, note};
-use rdma_engine::protocol::PROTOCOL_VERSION;
+use rdma_engine::protocol::message::{AttachPool, Ping};
+use rdma_engine::protocol::{PROTOCOL_VERSION, Response};
 use rustix::fs::SealFlags;
 
 const MIB: u64 = 1 << 20;
@@ -57,6 +58,43 @@ fn the_pool_is_handed_over_sealed_and_for_reading_only() {
     assert_eq!(capabilities.pool_bytes, pool.facts.pool_bytes);
     assert_eq!(capabilities.pool_page_size, pool.facts.page_size);
     drop((client, pool));
+    engine.assert_nothing_lost(&before);
+}
+
+#[test]
+fn a_descriptor_comes_no_later_than_its_reply_among_other_replies() {
+    let engine = Setup::new().start();
+    let mut client = engine.client();
+    let mut bytes = frame(Ping::default());
+    bytes.extend(frame(AttachPool::default()));
+    bytes.extend(frame(Ping::default()));
+    bytes.extend(frame(AttachPool {
+        request_id: Some(7),
+        ..AttachPool::default()
+    }));
+    bytes.extend(frame(Ping::default()));
+    client.write(&bytes);
+    let (mut attached, mut received) = (0, 0);
+    for _ in 0..5 {
+        let (reply, descriptors) = client.receive_with_descriptors();
+        // The kernel may hand what came before over together with a descriptor's own reply.
+        received += descriptors.len();
+        if matches!(reply, Response::AttachPoolResponse(_)) {
+            attached += 1;
+            assert!(received >= attached, "{reply:?}");
+        }
+    }
+    assert_eq!((attached, received), (2, 2));
+}
+
+#[test]
+fn descriptors_that_nobody_takes_leave_nothing_behind() {
+    let engine = Setup::new().start();
+    let before = engine.baseline();
+    for _ in 0..50 {
+        let mut client = engine.client();
+        client.write(&frame(AttachPool::default()).repeat(10));
+    }
     engine.assert_nothing_lost(&before);
 }
 

@@ -3,46 +3,72 @@
 
 mod common;
 
+use std::io::{ErrorKind, Read};
+
+use common::client::range;
 use common::payload::{bytes, gzip, text, zstd_sized, zstd_unsized};
 use common::reader::{MIB, Reader};
-use common::{Needle, engine_with};
+use common::{Needle, Setup, Spec, Volume, engine_with};
+use rdma_engine::protocol::Response;
+
+/// Content as SeaweedFS may have stored it.
+fn compressed(first_id: u64, logical: &[u8]) -> Vec<Needle> {
+    let (first, rest) = logical.split_at(logical.len() / 2);
+    let forms = [
+        gzip(logical),
+        [gzip(first), gzip(rest)].concat(),
+        [gzip(first), gzip(b""), gzip(rest)].concat(),
+        zstd_sized(logical),
+        zstd_unsized(logical),
+        [zstd_sized(first), zstd_unsized(rest)].concat(),
+    ];
+    let needle = |(data, id): (Vec<u8>, u64)| Needle {
+        compressed: true,
+        old_crc: id.is_multiple_of(2),
+        ..Needle::new(id, data)
+    };
+    forms.into_iter().zip(first_id..).map(needle).collect()
+}
 
 #[test]
 fn compressed_needles_come_back_decompressed() {
-    let mut stored = Vec::new();
     let contents = [
         text(1, 1),
         text(2, 4096),
         text(3, 300_000),
         bytes(4, 70_000),
-        text(5, 2 * MIB + 1),
-        // The largest transfer here, and hardly smaller when compressed.
-        bytes(6, 4 * MIB),
     ];
-    for logical in contents {
-        let (first, rest) = logical.split_at(logical.len() / 2);
-        for data in [
-            gzip(&logical),
-            [gzip(first), gzip(rest)].concat(),
-            [gzip(first), gzip(b""), gzip(rest)].concat(),
-            zstd_sized(&logical),
-            zstd_unsized(&logical),
-            [zstd_sized(first), zstd_unsized(rest)].concat(),
-        ] {
-            let id = stored.len() as u64 + 1;
-            let mut needle = Needle::new(id, data);
-            needle.compressed = true;
-            needle.old_crc = id.is_multiple_of(2);
-            stored.push((needle, logical.clone()));
-        }
-    }
-    let needles: Vec<Needle> = stored.iter().map(|s| s.0.clone()).collect();
-    let engine = engine_with(&needles);
+    let stored: Vec<Vec<Needle>> = contents
+        .iter()
+        .zip(0..)
+        .map(|(logical, index)| compressed(1 + 10 * index, logical))
+        .collect();
+    let engine = engine_with(&stored.concat());
     let before = engine.baseline();
     let mut reader = Reader::of(&engine);
-    for (needle, logical) in &stored {
-        // All that is stored is read for any range of it, so its checksum can be checked.
-        reader.check(7, needle, logical, true);
+    for (needles, logical) in stored.iter().zip(&contents) {
+        for needle in needles {
+            // All that is stored is read for any range of it, so its checksum can be checked.
+            reader.check(7, needle, logical, true);
+        }
+    }
+    drop(reader);
+    engine.assert_nothing_lost(&before);
+}
+
+#[test]
+fn compressed_needles_as_large_as_a_transfer_come_back_decompressed() {
+    // The largest transfer here; one content hardly gets smaller when it is compressed.
+    let contents = [text(5, 4 * MIB), bytes(6, 4 * MIB)];
+    let stored = [compressed(1, &contents[0]), compressed(11, &contents[1])];
+    let engine = engine_with(&stored.concat());
+    let before = engine.baseline();
+    let mut reader = Reader::of(&engine);
+    for (needles, logical) in stored.iter().zip(&contents) {
+        for needle in needles {
+            let ranges = [(0, 0), (MIB - 1, 2), (3 * MIB + 5, 0)];
+            reader.check_ranges(7, needle, logical, true, &ranges);
+        }
     }
     drop(reader);
     engine.assert_nothing_lost(&before);
@@ -67,4 +93,44 @@ fn data_that_merely_looks_compressed_comes_back_as_it_is() {
     for needle in &needles {
         reader.check(7, needle, &needle.data, false);
     }
+}
+
+#[test]
+fn while_a_long_needle_is_decompressed_others_are_served() {
+    // 128 MiB from a few stored bytes, and the same with an end that claims to be all there is.
+    let long = gzip(&vec![0; MIB]).repeat(128);
+    let lying = [long.clone(), gzip(b"end")].concat();
+    let needles = [(1, long, 128 * MIB), (2, lying, 128 * MIB + 3)].map(|(id, data, length)| {
+        let needle = Needle {
+            compressed: true,
+            ..Needle::new(id, data)
+        };
+        (needle, length)
+    });
+    let setup = Setup::new().set("workers", "1");
+    let mut volume = Volume::create(setup.volumes(), 7, &Spec::default());
+    for (needle, _) in &needles {
+        volume.put(needle);
+    }
+    let engine = setup.start();
+    let before = engine.baseline();
+    let mut bystander = engine.bystander();
+    for (needle, length) in &needles {
+        let mut reader = Reader::of(&engine);
+        reader.client.send(range(7, needle, 100 * MIB as u64, 5));
+        bystander.served();
+        reader.client.stream.set_nonblocking(true).unwrap();
+        let early = reader.client.stream.read(&mut [0; 1]);
+        let waits = early.is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        assert!(waits, "needle {} held the others up", needle.id);
+        reader.client.stream.set_nonblocking(false).unwrap();
+        let Response::StartReadResponse(started) = reader.client.receive() else {
+            panic!("a read was expected");
+        };
+        assert_eq!(started.needle_size, *length as u64);
+        assert_eq!(reader.pool.landed(&started), [0; 5]);
+        reader.client.complete(&started);
+    }
+    drop(bystander);
+    engine.assert_nothing_lost(&before);
 }

@@ -47,16 +47,14 @@ impl Volumes {
     /// When it is not there, not of that collection, or can not be read.
     pub async fn find(&self, id: u32, collection: Option<&str>) -> Result<Arc<Volume>> {
         let asked = Instant::now();
-        match self.registry.find(id, collection) {
-            Err(
-                VolumeError::VolumeNotFound(_)
-                | VolumeError::CorruptVolume(_)
-                | VolumeError::Io { .. },
-            ) => {}
+        let missing = match self.registry.find(id, collection) {
+            Err(VolumeError::VolumeNotFound(_)) => true,
+            Err(VolumeError::CorruptVolume(_) | VolumeError::Io { .. }) => false,
             found => return Ok(found?),
-        }
+        };
         let mut scanned = self.scanned.lock().await;
-        if *scanned < asked {
+        // A volume that can not be read is looked at again, but nobody waits for that.
+        if *scanned < asked && (missing || scanned.elapsed() >= RESCAN_INTERVAL) {
             tokio::time::sleep_until(*scanned + RESCAN_INTERVAL).await;
             *scanned = Instant::now();
             let registry = Arc::clone(&self.registry);

@@ -70,9 +70,15 @@ pub async fn read(
             window: window.clone(),
             buffer,
         };
-        let decoded = match stored.len_hint {
-            Some(len) if len <= INLINE_BYTES => decoding.run(&AtomicBool::new(false))?,
-            _ => decoding.run_aside(&reader.decoders).await?,
+        let pass = match stored.len_hint {
+            Some(len) if len <= INLINE_BYTES => {
+                decoding.run(INLINE_BYTES, &AtomicBool::new(false))?
+            }
+            _ => Pass::TooLong(decoding),
+        };
+        let decoded = match pass {
+            Pass::Done(decoded) => decoded,
+            Pass::TooLong(decoding) => decoding.run_aside(&reader.decoders).await?,
         };
         let Decoded {
             mut buffer,
@@ -153,6 +159,13 @@ struct Decoded {
     crc: u32,
 }
 
+/// How far a pass has come.
+enum Pass {
+    Done(Decoded),
+    /// It decodes to more than was allowed for: nothing of it counts.
+    TooLong(Decoding),
+}
+
 /// Tells a pass that nobody waits for it any more.
 struct CancelOnDrop(Arc<AtomicBool>);
 
@@ -178,15 +191,19 @@ impl Decoding {
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel = CancelOnDrop(Arc::clone(&cancelled));
         let pass = tokio::task::spawn_blocking(move || {
-            let decoded = self.run(&cancelled);
+            let pass = self.run(LOGICAL_MAX, &cancelled);
             drop(permit);
-            decoded
+            pass
         });
-        pass.await.map_err(|e| failed(&e))?
+        match pass.await.map_err(|e| failed(&e))?? {
+            Pass::Done(decoded) => Ok(decoded),
+            Pass::TooLong(_) => Err(failed(&"it decodes to more than 4 GiB")),
+        }
     }
 
-    /// Decodes everything, and puts what lies in the window at the front of the buffer.
-    fn run(mut self, cancelled: &AtomicBool) -> Result<Decoded> {
+    /// Decodes everything, up to about `limit` bytes, and puts what lies in the window at the
+    /// front of the buffer.
+    fn run(mut self, limit: u64, cancelled: &AtomicBool) -> Result<Pass> {
         let room = (self.window.end - self.window.start) as usize;
         let at = self.stored.at(room);
         let middle = room.next_multiple_of(GRANULE_BYTES);
@@ -222,6 +239,9 @@ impl Decoding {
             }
             position += decoded as u64;
             check_growth(&self.wanted, self.max_transfer, self.stored.len, position)?;
+            if position > limit {
+                return Ok(Pass::TooLong(self));
+            }
             if cancelled.load(Ordering::Relaxed) {
                 return Err(Error::new(
                     Code::SessionExpired,
@@ -229,11 +249,11 @@ impl Decoding {
                 ));
             }
         }
-        Ok(Decoded {
+        Ok(Pass::Done(Decoded {
             buffer: self.buffer,
             len: position,
             crc: crc.value(),
-        })
+        }))
     }
 }
 

@@ -174,6 +174,11 @@ impl Client {
     /// Asks for the pool; the reply, and every descriptor that came with it.
     pub fn attach_raw(&mut self, attach: AttachPool) -> (Response, Vec<OwnedFd>) {
         self.send(attach);
+        self.receive_with_descriptors()
+    }
+
+    /// The next reply, and every descriptor that came with it.
+    pub fn receive_with_descriptors(&mut self) -> (Response, Vec<OwnedFd>) {
         let mut descriptors = Vec::new();
         loop {
             if let Next::Frame(payload, taken) = next_frame(&self.inbox).unwrap() {

@@ -9,6 +9,7 @@
 )]
 
 pub mod abuse;
+pub mod bystander;
 pub mod case;
 pub mod client;
 pub mod engine;
@@ -17,14 +18,17 @@ pub mod payload;
 pub mod process;
 pub mod reader;
 pub mod room;
+pub mod setup;
 pub mod volume;
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub use bystander::Bystander;
 pub use client::{Client, Pool};
-pub use engine::{Baseline, Bystander, Engine, Setup, engine_with};
+pub use engine::{Baseline, Engine};
 pub use payload::{bytes, crc32c};
+pub use setup::{Setup, engine_with};
 pub use volume::{Needle, Spec, Volume};
 
 /// How long a condition is awaited before the test fails: a bound, not an expectation.

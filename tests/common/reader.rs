@@ -31,7 +31,6 @@ impl Reader {
     /// Reads a needle whole and in ranges; every byte and every fact must be right. `in_part` is
     /// whether the stored checksum can be checked when only a range is asked for.
     pub fn check(&mut self, volume: u32, needle: &Needle, logical: &[u8], in_part: bool) {
-        let what = format!("needle {:x} of volume {volume}", needle.id);
         let length = logical.len();
         let mut ranges = vec![(0, 0), (0, length), (0, length + 5000)];
         if length > 0 {
@@ -48,42 +47,39 @@ impl Reader {
         if length > MIB {
             ranges.extend([(MIB - 1, 2), (MIB - 3, 0), (0, MIB), (5, MIB)]);
         }
-        for (offset, size) in ranges {
+        self.check_ranges(volume, needle, logical, in_part, &ranges);
+        for offset in [length.max(1) as u64, length as u64 + 1, u64::MAX] {
+            for size in [0, 1, u64::MAX] {
+                let read = range(volume, needle, offset, size);
+                assert_eq!(self.client.refusal(&read), "INVALID_REQUEST", "{read:?}");
+            }
+        }
+    }
+
+    /// Reads some ranges, each an offset and a size; every byte and every fact must be right.
+    pub fn check_ranges(
+        &mut self,
+        volume: u32,
+        needle: &Needle,
+        logical: &[u8],
+        in_part: bool,
+        ranges: &[(usize, usize)],
+    ) {
+        let length = logical.len();
+        for &(offset, size) in ranges {
+            let what = format!("needle {:x} of volume {volume}, {offset}+{size}", needle.id);
             let left = length - offset;
             let expected = if size == 0 { left } else { size.min(left) };
             let read = range(volume, needle, offset as u64, size as u64);
             let (data, started) = self.fetch(&read);
-            assert!(
-                data == logical[offset..offset + expected],
-                "{what}, {offset}+{size}"
-            );
-            assert_eq!(
-                started.transfer_size, expected as u64,
-                "{what}, {offset}+{size}"
-            );
-            assert_eq!(
-                started.expected_crc,
-                crc32c(&data),
-                "{what}, {offset}+{size}"
-            );
-            assert_eq!(
-                started.needle_size, length as u64,
-                "{what}, {offset}+{size}"
-            );
+            assert!(data == logical[offset..offset + expected], "{what}");
+            assert_eq!(started.transfer_size, expected as u64, "{what}");
+            assert_eq!(started.expected_crc, crc32c(&data), "{what}");
+            assert_eq!(started.needle_size, length as u64, "{what}");
             assert_eq!(started.transport, "local");
             if length > 0 {
                 let checkable = in_part || expected == length;
-                assert_eq!(started.crc_verified, checkable, "{what}, {offset}+{size}");
-            }
-        }
-        for offset in [length.max(1) as u64, length as u64 + 1, u64::MAX] {
-            for size in [0, 1, u64::MAX] {
-                let read = range(volume, needle, offset, size);
-                assert_eq!(
-                    self.client.refusal(&read),
-                    "INVALID_REQUEST",
-                    "{what}, {offset}+{size}"
-                );
+                assert_eq!(started.crc_verified, checkable, "{what}");
             }
         }
     }
