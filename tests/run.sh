@@ -35,7 +35,8 @@ go_format() {
     [ -z "$files" ] || { printf 'not formatted by gofmt:\n%s\n' "$files"; return 1; }
 }
 
-step "set up" config/setup.sh --tests
+# A few huge pages, so that a pool on them is tested too.
+step "set up" config/setup.sh --tests --hugepages 16
 step "scripts" shellcheck -x config/*.sh tests/run.sh benches/*.sh .ci/run
 step "Rust formatting" cargo fmt --check
 step "clippy" cargo clippy --locked --all-targets -- -D warnings
