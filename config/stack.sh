@@ -7,10 +7,9 @@
 #   SOCKET       the engine's socket
 #   METRICS      HOST:PORT of the engine's endpoints
 #   STACK_PIDS   what is running, the last started last
-#   ENGINE       the engine's program: RDMA_ENGINE_BIN, or the one cargo builds
+#   ENGINE       the engine's program: ENGINE_BIN, or the one cargo builds
 
-ENGINE=${RDMA_ENGINE_BIN:-$TARGET/release/rdma-engine}
-unset RDMA_ENGINE_BIN # the engine takes RDMA_ENGINE_… for its own options, and refuses one it does not know
+ENGINE=${ENGINE_BIN:-$TARGET/release/rdma-engine}
 STACK_PIDS=()
 
 # free_ports N: N free TCP ports of the loopback address, below those the kernel hands to clients.

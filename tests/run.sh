@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../config/env.sh"
 cd "$ROOT"
 exec </dev/null
-unset RDMA_ENGINE_BIN # what is tested is what is built here
+unset ENGINE_BIN # what is tested is what is built here
 trap 'exit 130' INT # a Ctrl-C is meant for all steps, not for the one it meets
 passed=0 failed=()
 
@@ -45,7 +45,7 @@ step "release build" cargo build --locked --release
 if [ -e tests/soak.rs ]; then step "soak" cargo test --locked --release --test soak; fi
 step "Go formatting" go_format
 step "Go vet" go vet -C tests/sidecar ./...
-step "Go tests" env RDMA_ENGINE_BIN="$TARGET/release/rdma-engine" go test -C tests/sidecar -count=1 ./...
+step "Go tests" env ENGINE_BIN="$TARGET/release/rdma-engine" go test -C tests/sidecar -count=1 ./...
 step "end to end" config/quickstart.sh
 
 if [ ${#failed[@]} -gt 0 ]; then

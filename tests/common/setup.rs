@@ -160,7 +160,7 @@ pub fn engine_with(needles: &[Needle]) -> Engine {
 
 /// The program under test.
 pub fn binary() -> PathBuf {
-    std::env::var_os("RDMA_ENGINE_BIN")
+    std::env::var_os("ENGINE_BIN")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_rdma-engine").into())
         .into()
 }

@@ -110,8 +110,7 @@ func (e *Engine) Restart() error {
 	return e.waitReady()
 }
 
-// environment is this process's without what would configure the engine, or stop it for being
-// an unknown setting, as RDMA_ENGINE_BIN would.
+// environment is this process's without what would configure the engine.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "RDMA_")
@@ -192,9 +191,9 @@ func Root() string {
 }
 
 func findBinary() (string, error) {
-	if path := os.Getenv("RDMA_ENGINE_BIN"); path != "" {
+	if path := os.Getenv("ENGINE_BIN"); path != "" {
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("RDMA_ENGINE_BIN: %w", err)
+			return "", fmt.Errorf("ENGINE_BIN: %w", err)
 		}
 		return filepath.Abs(path)
 	}
@@ -204,7 +203,7 @@ func findBinary() (string, error) {
 			return path, nil
 		}
 	}
-	return "", errors.New("these tests need the engine: build it with `cargo build --release` in the root of the repository, or set RDMA_ENGINE_BIN to the path of one")
+	return "", errors.New("these tests need the engine: build it with `cargo build --release` in the root of the repository, or set ENGINE_BIN to the path of one")
 }
 
 // freePort returns a local address nobody listens on right now.
