@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rdma_engine::crc::crc32c;
-use rdma_engine::pool::{Allocator, Pages, Pool};
+use rdma_engine::pool::{Allocator, Owner, Pages, Pool};
 use rdma_engine::protocol::message::{StartRead, StartReadResponse};
 use rdma_engine::protocol::{Request, Response};
 use rdma_engine::session::{ClientKey, Held, SessionId, Sessions};
@@ -76,7 +76,7 @@ fn sessions(c: &mut Criterion) {
     let held = || {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         let lease = runtime
-            .block_on(pool.reserve(4096, deadline))
+            .block_on(pool.reserve(Owner::default(), 4096, deadline))
             .unwrap()
             .lease();
         Held {

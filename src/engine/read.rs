@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Engine, Worker, unix_ns};
 use crate::error::{Code, Error, Result};
+use crate::pool::Owner;
 use crate::protocol::message::{StartRead, StartReadResponse};
 use crate::session::{ClientKey, Held, SessionId};
 use crate::source::{self, Landed, Wanted};
@@ -32,7 +33,7 @@ impl Worker {
         let deadline = started + timeout;
         let admission = engine.sessions.admit(client, deadline.into_std())?;
 
-        let landed = tokio::time::timeout_at(deadline, self.fetch(request, deadline))
+        let landed = tokio::time::timeout_at(deadline, self.fetch(client, request, deadline))
             .await
             .unwrap_or_else(|_| {
                 Err(Error::new(
@@ -78,7 +79,12 @@ impl Worker {
         Ok((reply, session))
     }
 
-    async fn fetch(&self, request: &StartRead, deadline: Instant) -> Result<Landed> {
+    async fn fetch(
+        &self,
+        client: ClientKey,
+        request: &StartRead,
+        deadline: Instant,
+    ) -> Result<Landed> {
         let collection = request.collection.as_deref();
         let volume = self
             .engine
@@ -90,6 +96,7 @@ impl Worker {
             cookie: request.cookie,
             offset: request.offset,
             size: request.size,
+            owner: Owner(client.0),
         };
         source::local::read(&self.reader, &volume, &wanted, deadline).await
     }

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::allocator::GRANULE_BYTES;
-use super::{Phase, Pool};
+use super::{Owner, Phase, Pool};
 
 /// The read that reserved it may write to it.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ pub struct Buffer<P> {
 #[derive(Debug)]
 pub(super) struct Block {
     pool: Arc<Pool>,
+    owner: Owner,
     start: u32,
     granules: u32,
     phase: Phase,
@@ -144,8 +145,11 @@ impl Buffer<InFlight> {
         unsafe { self.block.pool.memory.slice(self.range(range)) }
     }
 
-    /// Takes the buffer back from the kernel. The caller has seen its last completion.
-    pub(crate) fn land(self) -> Buffer<Reserved> {
+    /// Takes the buffer back from the kernel.
+    ///
+    /// # Safety
+    /// The caller has seen the last completion of its I/O.
+    pub(crate) unsafe fn land(self) -> Buffer<Reserved> {
         self.enter(Phase::Reserved)
     }
 
@@ -156,8 +160,11 @@ impl Buffer<InFlight> {
 }
 
 impl Buffer<Quarantined> {
-    /// Frees the buffer. The caller has seen its last completion.
-    pub(crate) fn release(self) {
+    /// Frees the buffer.
+    ///
+    /// # Safety
+    /// The caller has seen the last completion of its I/O.
+    pub(crate) unsafe fn release(self) {
         drop(self.enter::<Reserved>(Phase::Reserved));
     }
 }
@@ -173,10 +180,17 @@ impl Buffer<Leased> {
 }
 
 impl Block {
-    pub(super) fn new(pool: Arc<Pool>, start: u32, granules: u32, generation: u64) -> Self {
+    pub(super) fn new(
+        pool: &Arc<Pool>,
+        owner: Owner,
+        start: u32,
+        granules: u32,
+        generation: u64,
+    ) -> Self {
         pool.count(Phase::Reserved, granules);
         Self {
-            pool,
+            pool: Arc::clone(pool),
+            owner,
             start,
             granules,
             phase: Phase::Reserved,
@@ -194,7 +208,8 @@ impl Block {
         let keep = granules.max(1);
         if keep < self.granules {
             self.pool.uncount(self.phase, self.granules - keep);
-            self.pool.free(self.start + keep, self.granules - keep);
+            self.pool
+                .free(self.owner, self.start + keep, self.granules - keep);
             self.granules = keep;
         }
     }
@@ -205,7 +220,7 @@ impl Drop for Block {
         match self.phase {
             Phase::Reserved | Phase::Leased => {
                 self.pool.uncount(self.phase, self.granules);
-                self.pool.free(self.start, self.granules);
+                self.pool.free(self.owner, self.start, self.granules);
             }
             Phase::InFlight | Phase::Quarantined => tracing::error!(
                 offset = self.start as usize * GRANULE_BYTES,

@@ -10,7 +10,7 @@ mod buffer;
 pub mod mapping;
 mod memory;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,16 +45,23 @@ pub struct Pool {
     largest: usize,
 }
 
+/// Who buffers are reserved for, so that one who holds much keeps only itself waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Owner(pub u64);
+
 /// What the pool's lock guards.
 #[derive(Debug)]
 struct Books {
     allocator: Allocator,
     waiting: VecDeque<Waiter>,
+    /// Granules held, by owner.
+    held: HashMap<Owner, u32>,
     generation: u64,
 }
 
 #[derive(Debug)]
 struct Waiter {
+    owner: Owner,
     granules: u32,
     grant: oneshot::Sender<Block>,
 }
@@ -113,6 +120,7 @@ impl Pool {
         let books = Mutex::new(Books {
             allocator: Allocator::new(count, (REGION_BYTES / GRANULE_BYTES) as u32),
             waiting: VecDeque::new(),
+            held: HashMap::new(),
             generation: 0,
         });
         let largest = largest.min(REGION_BYTES).min(memory.size_bytes());
@@ -149,7 +157,10 @@ impl Pool {
         })
     }
 
-    /// Reserves `bytes` in one piece, waiting in line for them until `deadline`.
+    /// Reserves `bytes` in one piece for `owner`, waiting in line for them until `deadline`.
+    ///
+    /// The line is first come, first served. Only a request that can not be met until its own
+    /// owner gives something back is overtaken, by those of others.
     ///
     /// Dropping the future leaves the line.
     ///
@@ -157,6 +168,7 @@ impl Pool {
     /// When nothing comes free in time, or the buffer could never be that large.
     pub async fn reserve(
         self: &Arc<Self>,
+        owner: Owner,
         bytes: usize,
         deadline: Instant,
     ) -> Result<Buffer<Reserved>, ReserveError> {
@@ -166,7 +178,7 @@ impl Pool {
                 largest: self.largest,
             });
         }
-        let granted = match self.reserve_or_wait(granules(bytes)) {
+        let granted = match self.reserve_or_wait(owner, granules(bytes)) {
             Ok(buffer) => return Ok(buffer),
             Err(granted) => InLine {
                 pool: self,
@@ -182,16 +194,24 @@ impl Pool {
 
     fn reserve_or_wait(
         self: &Arc<Self>,
+        owner: Owner,
         granules: u32,
     ) -> Result<Buffer<Reserved>, oneshot::Receiver<Block>> {
         let mut books = self.books();
         if books.waiting.is_empty()
-            && let Some(block) = books.take(self, granules)
+            && let Some(block) = books.take(self, owner, granules)
         {
             return Ok(Buffer::new(block));
         }
         let (grant, granted) = oneshot::channel();
-        books.waiting.push_back(Waiter { granules, grant });
+        books.waiting.push_back(Waiter {
+            owner,
+            granules,
+            grant,
+        });
+        let unclaimed = books.serve(self);
+        drop(books);
+        drop(unclaimed);
         Err(granted)
     }
 
@@ -223,9 +243,9 @@ impl Pool {
         self.by_phase[phase as usize].fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn free(self: &Arc<Self>, start: u32, granules: u32) {
+    fn free(self: &Arc<Self>, owner: Owner, start: u32, granules: u32) {
         let mut books = self.books();
-        books.allocator.free(start, granules);
+        books.give_back(owner, start, granules);
         let unclaimed = books.serve(self);
         drop(books);
         drop(unclaimed);
@@ -239,32 +259,49 @@ impl Pool {
 }
 
 impl Books {
-    fn take(&mut self, pool: &Arc<Pool>, granules: u32) -> Option<Block> {
+    fn take(&mut self, pool: &Arc<Pool>, owner: Owner, granules: u32) -> Option<Block> {
         let start = self.allocator.allocate(granules)?;
+        *self.held.entry(owner).or_default() += granules;
         self.generation += 1;
-        Some(Block::new(
-            Arc::clone(pool),
-            start,
-            granules,
-            self.generation,
-        ))
+        Some(Block::new(pool, owner, start, granules, self.generation))
     }
 
-    /// Grants what now fits, first come first served. What a waiter that has just gone did not
-    /// take is returned, to be dropped (and so served on) once the lock is released.
-    fn serve(&mut self, pool: &Arc<Pool>) -> Option<Block> {
-        loop {
-            let first = self.waiting.front()?;
-            if first.grant.is_closed() {
-                self.waiting.pop_front();
-                continue;
-            }
-            let block = self.take(pool, first.granules)?;
-            let first = self.waiting.pop_front()?;
-            if let Err(unclaimed) = first.grant.send(block) {
-                return Some(unclaimed);
+    fn give_back(&mut self, owner: Owner, start: u32, granules: u32) {
+        self.allocator.free(start, granules);
+        if let Some(held) = self.held.get_mut(&owner) {
+            *held = held.saturating_sub(granules);
+            if *held == 0 {
+                self.held.remove(&owner);
             }
         }
+    }
+
+    /// Grants what now fits. What a waiter that has just gone did not take is returned, to be
+    /// dropped (and so served on) once the lock is released.
+    fn serve(&mut self, pool: &Arc<Pool>) -> Option<Block> {
+        let total = (pool.size_bytes() / GRANULE_BYTES) as u32;
+        // Owners that wait for themselves: what else they wait for does not overtake.
+        let mut self_blocked: Vec<Owner> = Vec::new();
+        let mut place = 0;
+        while let Some(waiter) = self.waiting.get(place) {
+            let (owner, granules) = (waiter.owner, waiter.granules);
+            if waiter.grant.is_closed() {
+                self.waiting.remove(place);
+            } else if self_blocked.contains(&owner) {
+                place += 1;
+            } else if let Some(block) = self.take(pool, owner, granules) {
+                let waiter = self.waiting.remove(place)?;
+                if let Err(unclaimed) = waiter.grant.send(block) {
+                    return Some(unclaimed);
+                }
+            } else if granules > total - self.held.get(&owner).copied().unwrap_or(0).min(total) {
+                self_blocked.push(owner);
+                place += 1;
+            } else {
+                return None;
+            }
+        }
+        None
     }
 }
 

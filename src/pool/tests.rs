@@ -1,8 +1,12 @@
+#![allow(unsafe_code, reason = "tests move buffers as the data ring does")]
+
 use std::time::Duration;
 
 use super::*;
 
 const MIB: usize = 1 << 20;
+const ME: Owner = Owner(1);
+const OTHER: Owner = Owner(2);
 
 fn pool(bytes: usize) -> Arc<Pool> {
     Pool::new(bytes, bytes, Pages::Ordinary).unwrap()
@@ -19,11 +23,12 @@ fn later() -> Instant {
 #[tokio::test]
 async fn each_phase_is_counted_and_everything_comes_back() {
     let pool = pool(MIB);
-    let buffer = pool.reserve(5000, later()).await.unwrap();
+    let buffer = pool.reserve(ME, 5000, later()).await.unwrap();
     assert_eq!(pool.usage().reserved, 8192);
     let flying = buffer.take_off();
     assert_eq!((pool.usage().reserved, pool.usage().in_flight), (0, 8192));
-    let leased = flying.land().lease();
+    // SAFETY: no I/O was ever submitted for it.
+    let leased = unsafe { flying.land() }.lease();
     assert_eq!((pool.usage().in_flight, pool.usage().leased), (0, 8192));
     drop(leased);
     let expected = Usage {
@@ -40,37 +45,38 @@ async fn each_phase_is_counted_and_everything_comes_back() {
 async fn a_quarantined_buffer_is_free_only_once_released() {
     let pool = pool(MIB);
     let orphan = pool
-        .reserve(MIB, later())
+        .reserve(ME, MIB, later())
         .await
         .unwrap()
         .take_off()
         .quarantine();
     assert_eq!(pool.usage().quarantined, MIB as u64);
     assert_eq!(
-        pool.reserve(1, soon()).await.unwrap_err(),
+        pool.reserve(ME, 1, soon()).await.unwrap_err(),
         ReserveError::Exhausted { bytes: 1 }
     );
-    orphan.release();
+    // SAFETY: no I/O was ever submitted for it.
+    unsafe { orphan.release() };
     assert_eq!(pool.usage().free, MIB as u64);
 }
 
 #[tokio::test]
 async fn a_buffer_dropped_in_flight_is_never_handed_out_again() {
     let pool = pool(MIB);
-    drop(pool.reserve(MIB / 2, later()).await.unwrap().take_off());
+    drop(pool.reserve(ME, MIB / 2, later()).await.unwrap().take_off());
     assert_eq!(pool.usage().free, MIB as u64 / 2);
 }
 
 #[tokio::test]
 async fn waiting_reservations_are_served_in_the_order_they_came() {
     let pool = pool(MIB);
-    let all = pool.reserve(MIB, later()).await.unwrap();
+    let all = pool.reserve(ME, MIB, later()).await.unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
     let waiters: Vec<_> = (0..4)
         .map(|i| {
             let (pool, order) = (Arc::clone(&pool), Arc::clone(&order));
             tokio::spawn(async move {
-                let buffer = pool.reserve(MIB, later()).await.unwrap();
+                let buffer = pool.reserve(ME, MIB, later()).await.unwrap();
                 order.lock().unwrap().push(i);
                 drop(buffer);
             })
@@ -89,15 +95,15 @@ async fn waiting_reservations_are_served_in_the_order_they_came() {
 #[tokio::test]
 async fn a_small_request_does_not_overtake_a_large_one_that_waits() {
     let pool = pool(MIB);
-    let held = pool.reserve(MIB / 2, later()).await.unwrap();
+    let held = pool.reserve(OTHER, MIB / 2, later()).await.unwrap();
     let large = {
         let pool = Arc::clone(&pool);
-        tokio::spawn(async move { pool.reserve(MIB, later()).await.map(drop) })
+        tokio::spawn(async move { pool.reserve(ME, MIB, later()).await.map(drop) })
     };
     while pool.usage().waiting < 1 {
         tokio::task::yield_now().await;
     }
-    let small = pool.reserve(1, soon()).await;
+    let small = pool.reserve(ME, 1, soon()).await;
     assert_eq!(small.unwrap_err(), ReserveError::Exhausted { bytes: 1 });
     drop(held);
     assert_eq!(large.await.unwrap(), Ok(()));
@@ -106,16 +112,16 @@ async fn a_small_request_does_not_overtake_a_large_one_that_waits() {
 #[tokio::test]
 async fn whoever_gives_up_at_the_head_lets_those_behind_go_on() {
     let pool = pool(MIB);
-    let _held = pool.reserve(MIB / 2, later()).await.unwrap();
+    let _held = pool.reserve(OTHER, MIB / 2, later()).await.unwrap();
     let large = {
         let pool = Arc::clone(&pool);
-        tokio::spawn(async move { pool.reserve(MIB, soon()).await.map(drop) })
+        tokio::spawn(async move { pool.reserve(ME, MIB, soon()).await.map(drop) })
     };
     while pool.usage().waiting < 1 {
         tokio::task::yield_now().await;
     }
     assert!(
-        pool.reserve(1, later()).await.is_ok(),
+        pool.reserve(ME, 1, later()).await.is_ok(),
         "served when the large one gave up"
     );
     assert!(large.await.unwrap().is_err());
@@ -123,9 +129,29 @@ async fn whoever_gives_up_at_the_head_lets_those_behind_go_on() {
 }
 
 #[tokio::test]
+async fn whoever_holds_too_much_to_be_served_keeps_only_itself_waiting() {
+    let pool = pool(MIB);
+    let held = pool.reserve(ME, MIB * 3 / 4, later()).await.unwrap();
+    let more = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.reserve(ME, MIB / 2, later()).await.map(drop) })
+    };
+    while pool.usage().waiting < 1 {
+        tokio::task::yield_now().await;
+    }
+    let own = pool.reserve(ME, 1, soon()).await;
+    assert_eq!(own.unwrap_err(), ReserveError::Exhausted { bytes: 1 });
+    let others = pool.reserve(OTHER, MIB / 4, soon()).await;
+    assert!(others.is_ok(), "another is served meanwhile");
+    drop(others);
+    drop(held);
+    assert_eq!(more.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn more_than_a_buffer_can_have_is_refused_at_once() {
     let pool = Pool::new(4 * MIB, MIB, Pages::Ordinary).unwrap();
-    let refused = pool.reserve(MIB + 1, later()).await.unwrap_err();
+    let refused = pool.reserve(ME, MIB + 1, later()).await.unwrap_err();
     assert_eq!(
         refused,
         ReserveError::TooLarge {
@@ -138,13 +164,13 @@ async fn more_than_a_buffer_can_have_is_refused_at_once() {
 #[tokio::test]
 async fn the_end_of_a_reservation_can_be_given_back() {
     let pool = pool(MIB);
-    let mut buffer = pool.reserve(MIB, later()).await.unwrap();
+    let mut buffer = pool.reserve(ME, MIB, later()).await.unwrap();
     buffer.truncate(10_000);
     assert_eq!(
         (buffer.size_bytes(), pool.usage().reserved),
         (12_288, 12_288)
     );
-    assert!(pool.reserve(MIB / 2, later()).await.is_ok());
+    assert!(pool.reserve(ME, MIB / 2, later()).await.is_ok());
 }
 
 #[tokio::test]
@@ -152,7 +178,7 @@ async fn no_two_reservations_share_a_generation_or_a_byte() {
     let pool = pool(MIB);
     let mut buffers = Vec::new();
     for _ in 0..10 {
-        buffers.push(pool.reserve(9000, later()).await.unwrap());
+        buffers.push(pool.reserve(ME, 9000, later()).await.unwrap());
     }
     for (i, a) in buffers.iter().enumerate() {
         for b in &buffers[i + 1..] {

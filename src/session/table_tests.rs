@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::pool::{Pages, Pool};
+use crate::pool::{Owner, Pages, Pool};
 
 const OWNER: ClientKey = ClientKey(1);
 const OTHER: ClientKey = ClientKey(2);
@@ -33,7 +33,7 @@ impl Fixture {
             .build()
             .unwrap();
         let lease = runtime
-            .block_on(self.pool.reserve(4096, soon))
+            .block_on(self.pool.reserve(Owner::default(), 4096, soon))
             .unwrap()
             .lease();
         Held {

@@ -18,7 +18,7 @@ use super::local::data_file;
 use super::{Landed, Reader, Transport, Wanted, checksum_mismatch, read_error};
 use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
-use crate::pool::{Buffer, GRANULE_BYTES, Reserved};
+use crate::pool::{Buffer, GRANULE_BYTES, Owner, Reserved};
 use crate::volume::{Decoder, Encoding, Volume};
 
 /// Needles that claim to decode to more than this are decoded on a thread that may take its
@@ -62,7 +62,9 @@ pub async fn read(
     let mut window = claimed.filter(servable).unwrap_or(0..0);
     loop {
         let room = (window.end - window.start) as usize;
-        let buffer = stored.land(reader, volume, room, deadline).await?;
+        let buffer = stored
+            .land(reader, volume, wanted.owner, room, deadline)
+            .await?;
         let decoding = Decoding {
             stored: stored.clone(),
             wanted: *wanted,
@@ -112,6 +114,7 @@ impl Stored {
         &self,
         reader: &Reader,
         volume: &Volume,
+        owner: Owner,
         room: usize,
         deadline: Instant,
     ) -> Result<Buffer<Reserved>> {
@@ -121,7 +124,7 @@ impl Stored {
             len: self.len,
         };
         let plan = place([span], direct, room.next_multiple_of(GRANULE_BYTES));
-        let buffer = reader.reserve(plan.buffer_bytes(), deadline).await?;
+        let buffer = reader.reserve(owner, plan.buffer_bytes(), deadline).await?;
         let mut flight = reader.ring.read(file, buffer, plan);
         let mut crc = Crc32c::new();
         let skip = plan.find(self.offset, self.len).map_or(0, |(_, skip)| skip);

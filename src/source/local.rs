@@ -102,7 +102,9 @@ impl Needle<'_> {
     async fn attempt(&self, reader: &Reader, guess: &Guess, deadline: Instant) -> Result<Attempt> {
         let (file, direct) = data_file(self.volume);
         let plan = place(self.spans(guess), direct, 0);
-        let buffer = reader.reserve(plan.buffer_bytes(), deadline).await?;
+        let buffer = reader
+            .reserve(self.wanted.owner, plan.buffer_bytes(), deadline)
+            .await?;
         let mut flight = reader.ring.read(file, buffer, plan);
 
         let (data_size, crc) = self.watch(&mut flight, &plan, guess).await?;

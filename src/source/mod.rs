@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
-use crate::pool::{Buffer, Pool, ReserveError, Reserved};
+use crate::pool::{Buffer, Owner, Pool, ReserveError, Reserved};
 use crate::uring::{DataRing, ReadError};
 
 /// What a worker brings to a read.
@@ -43,6 +43,8 @@ pub struct Wanted {
     pub offset: u64,
     /// Logical bytes; 0 is "to the end".
     pub size: u64,
+    /// Who wants it.
+    pub owner: Owner,
 }
 
 /// How bytes came.
@@ -117,8 +119,13 @@ impl Wanted {
 }
 
 impl Reader {
-    async fn reserve(&self, bytes: usize, deadline: Instant) -> Result<Buffer<Reserved>> {
-        self.pool.reserve(bytes, deadline).await.map_err(|error| match error {
+    async fn reserve(
+        &self,
+        owner: Owner,
+        bytes: usize,
+        deadline: Instant,
+    ) -> Result<Buffer<Reserved>> {
+        self.pool.reserve(owner, bytes, deadline).await.map_err(|error| match error {
             ReserveError::Exhausted { .. } => Error::new(
                 Code::ResourceExhausted,
                 format!("{error}; complete reads sooner, or raise --buffer-size"),
@@ -164,6 +171,7 @@ mod tests {
             cookie: 2,
             offset,
             size,
+            owner: Owner::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::super::{Extent, PIECE_BYTES};
 use super::*;
-use crate::pool::Pages;
+use crate::pool::{Owner, Pages};
 
 const MIB: usize = 1 << 20;
 
@@ -47,9 +47,13 @@ fn all(len: usize) -> Plan {
 }
 
 async fn reserve(pool: &Arc<Pool>, bytes: usize) -> Buffer<Reserved> {
-    pool.reserve(bytes, Instant::now() + Duration::from_secs(5))
-        .await
-        .unwrap()
+    pool.reserve(
+        Owner::default(),
+        bytes,
+        Instant::now() + Duration::from_secs(5),
+    )
+    .await
+    .unwrap()
 }
 
 #[test]

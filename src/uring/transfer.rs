@@ -1,4 +1,5 @@
 //! One read in flight: its pieces, what has landed, and who waits for it.
+#![allow(unsafe_code, reason = "buffers come back from the kernel here")]
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -147,9 +148,11 @@ impl Transfer {
             "a transfer taken apart while the kernel uses it"
         );
         match self.buffer? {
-            Held::Wanted(b) => Some(b.land()),
+            // SAFETY: nothing is outstanding, so the last completion has been seen.
+            Held::Wanted(b) => Some(unsafe { b.land() }),
             Held::Orphaned(b) => {
-                b.release();
+                // SAFETY: as above.
+                unsafe { b.release() };
                 None
             }
         }
