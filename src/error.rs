@@ -128,6 +128,9 @@ impl fmt::Display for Code {
     }
 }
 
+/// The longest message of an error, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// A failed request: what the client is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -139,12 +142,15 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `code` with a message for a person.
+    /// An error of `code` with a message for a person, cut at [`MESSAGE_BYTES_MAX`]: it may
+    /// quote what a client sent.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
+        let mut message = message.into();
+        if message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            message.push('…');
         }
+        Self { code, message }
     }
 }
 
@@ -167,6 +173,14 @@ mod tests {
             );
             assert!(seen.insert(code.as_str()), "{code} twice");
         }
+    }
+
+    #[test]
+    fn a_message_is_cut_where_a_character_ends() {
+        let long = Error::new(Code::Internal, "é".repeat(MESSAGE_BYTES_MAX));
+        assert!(long.message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8());
+        assert!(long.message.ends_with("é…"));
+        assert_eq!(Error::new(Code::Internal, "short").message, "short");
     }
 
     #[test]

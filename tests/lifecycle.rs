@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::Output;
@@ -12,6 +14,7 @@ use common::http;
 use common::room::{hold, quarter, room_for_four};
 use common::{Bystander, Client, Needle, Setup, Spec, Volume, bytes, eventually};
 use rdma_engine::protocol::Response;
+use rdma_engine::protocol::message::AttachPool;
 use rustix::process::Signal;
 
 const MIB: u64 = 1 << 20;
@@ -200,4 +203,35 @@ fn reads_in_flight_at_sigterm_are_answered_each_with_its_bytes_or_a_refusal() {
     }
     let status = engine.await_exit();
     assert!(status.success(), "{status}\n{}", engine.log());
+}
+
+#[test]
+fn sigterm_ends_even_with_a_client_that_takes_no_descriptors() {
+    let mut engine = Setup::new().start();
+    let mut silent = engine.client();
+    silent.stream.set_nonblocking(true).unwrap();
+    let attach = frame(AttachPool::default());
+    // Until the engine, whose replies nobody takes, has stopped reading.
+    let full = std::iter::repeat_with(|| silent.stream.write(&attach))
+        .take(1_000_000)
+        .find_map(Result::err);
+    assert_eq!(full.unwrap().kind(), ErrorKind::WouldBlock);
+    engine.bystander().served();
+    engine.signal(Signal::TERM);
+    assert!(engine.await_exit().success());
+}
+
+#[test]
+fn a_client_that_has_asked_its_last_still_gets_its_answers() {
+    let engine = room_for_four().start();
+    let mut holder = engine.client();
+    let held = hold(&mut holder, 4, &quarter());
+    let mut last = engine.client();
+    // There is no room for it yet, so it is not answered at once.
+    last.send(quarter());
+    engine.await_metrics("the read waits", |m| m.get("rdma_pool_waiters") == 1.0);
+    last.stream.shutdown(Shutdown::Write).unwrap();
+    holder.complete(&held[0]);
+    assert!(matches!(last.receive(), Response::StartReadResponse(_)));
+    last.assert_closed();
 }

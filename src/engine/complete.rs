@@ -1,11 +1,12 @@
 //! CompleteRead: the client has finished with the buffer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::error::{Code, Error, Result};
 use crate::protocol::message::{CompleteRead, CompleteReadResponse};
 use crate::session::{Held, SessionId};
+use crate::telemetry::RateLimited;
 
 impl Engine {
     /// Ends a session and frees its buffer, whatever the client says of it.
@@ -43,6 +44,7 @@ impl Engine {
                 held.crc
             )
         } else if request.success && request.bytes_transferred != held.transfer_size {
+            self.metrics.client_length_mismatches.increment(1);
             format!(
                 "the client took {} bytes of the {} that were landed",
                 request.bytes_transferred, held.transfer_size
@@ -57,7 +59,10 @@ impl Engine {
         } else {
             return None;
         };
-        tracing::warn!(session = %id, "{message}");
+        static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+        if let Some(suppressed) = TOLD.pass(Instant::now()) {
+            tracing::warn!(session = %id, suppressed, "{message}");
+        }
         Some(message)
     }
 }

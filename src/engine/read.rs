@@ -1,5 +1,6 @@
 //! StartRead: a place in the slab, a buffer, the bytes, a lease.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -10,6 +11,7 @@ use crate::pool::Owner;
 use crate::protocol::message::{StartRead, StartReadResponse};
 use crate::session::{ClientKey, Held, SessionId};
 use crate::source::{self, Landed, Wanted};
+use crate::telemetry::RateLimited;
 
 impl Worker {
     /// Serves a StartRead of `client`. Returns the reply, and the session that is lost if the
@@ -91,6 +93,12 @@ impl Worker {
             .volumes
             .find(request.volume_id, collection)
             .await?;
+        if volume.is_far_behind() {
+            let volume = Arc::clone(&volume);
+            tokio::task::spawn_blocking(move || volume.catch_up())
+                .await
+                .map_err(|e| Error::new(Code::Internal, format!("reading the index: {e}")))??;
+        }
         let wanted = Wanted {
             needle_id: request.needle_id,
             cookie: request.cookie,
@@ -140,8 +148,9 @@ impl Engine {
         if error.code == Code::ChecksumMismatch {
             self.metrics.checksum_mismatches.increment(1);
         }
-        if integrity {
-            tracing::warn!(code = %error.code, needle, "{}", error.message);
+        static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+        if integrity && let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
+            tracing::warn!(suppressed, code = %error.code, needle, "{}", error.message);
         }
         Error::new(error.code, format!("{needle}: {}", error.message))
     }

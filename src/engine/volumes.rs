@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
+use crate::telemetry::RateLimited;
 use crate::volume::{Registry, Volume, VolumeError};
 
 /// The least time between two looks at the directories, so that requests for volumes that do
@@ -53,16 +54,24 @@ impl Volumes {
             found => return Ok(found?),
         };
         let mut scanned = self.scanned.lock().await;
-        // A volume that can not be read is looked at again, but nobody waits for that.
+        // A volume that can not be read is looked at again no sooner than the interval allows.
         if *scanned < asked && (missing || scanned.elapsed() >= RESCAN_INTERVAL) {
             tokio::time::sleep_until(*scanned + RESCAN_INTERVAL).await;
             *scanned = Instant::now();
             let registry = Arc::clone(&self.registry);
-            tokio::task::spawn_blocking(move || registry.rescan())
-                .await
-                .map_err(|e| {
-                    Error::new(Code::Internal, format!("looking for volumes failed: {e}"))
-                })??;
+            let looked = tokio::task::spawn_blocking(move || registry.rescan()).await;
+            match looked
+                .map_err(|e| Error::new(Code::Internal, format!("looking for volumes: {e}")))?
+            {
+                Ok(_) => {}
+                // What is known is still served.
+                Err(error) => {
+                    static TOLD: RateLimited = RateLimited::new(Duration::from_secs(10));
+                    if let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
+                        tracing::warn!(%error, suppressed, "looking for volumes failed");
+                    }
+                }
+            }
         }
         drop(scanned);
         Ok(self.registry.find(id, collection)?)

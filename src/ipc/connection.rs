@@ -17,7 +17,7 @@ use crate::protocol::frame::{Next, next_frame};
 use crate::protocol::message::StartRead;
 use crate::protocol::{Request, Response};
 use crate::session::ClientKey;
-use crate::telemetry::Operation;
+use crate::telemetry::{Operation, RateLimited};
 
 /// Bytes a connection's receive buffer has to begin with, and goes back to after a large frame.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -37,7 +37,13 @@ pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
     let peer = format!("uid {uid} pid {}", pid.unwrap_or(0));
     tracing::debug!(peer, client = client.0, "connected");
     let link = Link::new(tokio_uring::net::UnixStream::from_std(stream), peer);
-    let key = links.add(&link);
+    let _open = Open {
+        worker: &worker,
+        links: &links,
+        key: links.add(&link),
+        link: &link,
+        client,
+    };
     let writer = tokio_uring::spawn(write_replies(Rc::clone(&worker), Rc::clone(&link)));
 
     Receiver {
@@ -48,19 +54,42 @@ pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
     .run()
     .await;
 
+    if link.peer_has_gone() {
+        forget(&worker, &link);
+    }
+    // A client that only asks no more still gets its answers, within the time for a frame.
+    link.reading_since.set(Some(Instant::now()));
     link.finish();
-    // The writer ends by itself: at the end of its outbox, or when a write fails, if need be
-    // because the watch has shut the socket down.
+    // The writer ends by itself: when everything is answered and written, or when the link is
+    // closed, by a write that fails or by the watch.
     let _ = writer.await;
-    forget(&worker, &link);
-    let holds_sessions = worker.engine.sessions.any_of(client);
-    let engine = &worker.engine;
-    engine
-        .clients
-        .disconnected(client, Instant::now(), holds_sessions);
-    links.remove(key);
-    tracing::debug!(peer = link.peer, client = client.0, "disconnected");
     drop(counted);
+}
+
+/// A connection in the books, until it ends, however it does.
+struct Open<'a> {
+    worker: &'a Worker,
+    links: &'a Links,
+    key: usize,
+    link: &'a Link,
+    client: ClientKey,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let engine = &self.worker.engine;
+        forget(self.worker, self.link);
+        let holds_sessions = engine.sessions.any_of(self.client);
+        engine
+            .clients
+            .disconnected(self.client, Instant::now(), holds_sessions);
+        self.links.remove(self.key);
+        tracing::debug!(
+            peer = self.link.peer,
+            client = self.client.0,
+            "disconnected"
+        );
+    }
 }
 
 /// Closes the link, and frees what was landed for it without its client ever knowing.
@@ -74,7 +103,7 @@ async fn write_replies(worker: Rc<Worker>, link: Rc<Link>) {
     loop {
         let next = link.outbox.borrow_mut().take();
         let Some(mut chunk) = next else {
-            if link.is_finishing() || link.is_closed() {
+            if link.is_closed() || (link.is_finishing() && link.outbox.borrow().is_idle()) {
                 return;
             }
             link.to_write.notified().await;
@@ -127,7 +156,7 @@ impl Receiver<'_> {
             }
             let filled = buffer.len();
             // A length that is only announced takes no memory: the buffer at most doubles.
-            buffer.reserve((needed - filled).clamp(1, filled.max(BUFFER_BYTES)));
+            buffer.reserve_exact((needed - filled).clamp(1, filled.max(BUFFER_BYTES)));
 
             self.link.reading_since.set(begun);
             let (read, slice) = self.link.stream.read(buffer.slice(filled..)).await;
@@ -176,57 +205,42 @@ impl Receiver<'_> {
     async fn serve_frame(&self, payload: &[u8]) {
         let begun = Instant::now();
         let engine = &self.worker.engine;
-        let (operation, ticket, result) = match Request::decode(payload) {
+        let (operation, request_id, result) = match Request::decode(payload) {
             Ok(Request::StartRead(request)) => return self.start_read(request, begun).await,
             Ok(Request::CompleteRead(r)) => {
                 let result = engine.complete_read(&r).map(Response::CompleteReadResponse);
-                (Operation::CompleteRead, self.expect(r.request_id), result)
+                (Operation::CompleteRead, r.request_id, result)
             }
-            Ok(Request::Ping(r)) => (
-                Operation::Ping,
-                self.expect(r.request_id),
-                Ok(Response::Pong(engine.ping(&r))),
-            ),
+            Ok(Request::Ping(r)) => {
+                let reply = Response::Pong(engine.ping(&r));
+                (Operation::Ping, r.request_id, Ok(reply))
+            }
             Ok(Request::GetCapabilities(r)) => {
                 let reply = Response::GetCapabilitiesResponse(engine.capabilities());
-                (
-                    Operation::GetCapabilities,
-                    self.expect(r.request_id),
-                    Ok(reply),
-                )
+                (Operation::GetCapabilities, r.request_id, Ok(reply))
             }
             Ok(Request::AttachPool(r)) => {
                 let result = engine.attach_pool(&r).map(Response::AttachPoolResponse);
-                (Operation::AttachPool, self.expect(r.request_id), result)
+                (Operation::AttachPool, r.request_id, result)
             }
             Err(failed) => {
                 tracing::debug!(peer = self.link.peer, error = %failed.error, "not a request");
-                (
-                    Operation::Unknown,
-                    self.expect(failed.request_id),
-                    Err(failed.error),
-                )
+                (Operation::Unknown, failed.request_id, Err(failed.error))
             }
         };
         let with_pool = operation == Operation::AttachPool && result.is_ok();
-        let answer = Answer {
-            worker: self.worker,
-            link: self.link,
-            operation,
-            ticket,
-            begun,
-        };
-        answer.give(result.map(|response| Reply {
+        let reply = result.map(|response| Reply {
             response,
             session: None,
             with_pool,
-        }));
+        });
+        self.answer(operation, request_id, begun).give(reply);
     }
 
     /// A read that is done at once (from the page cache, with room in the pool) is answered at
     /// once; another goes on beside the connection, which serves its next request meanwhile.
     async fn start_read(&self, request: StartRead, begun: Instant) {
-        let ticket = self.expect(request.request_id);
+        let answer = self.answer(Operation::StartRead, request.request_id, begun);
         let (worker, client) = (Rc::clone(self.worker), self.client);
         let mut read = Box::pin(async move {
             let (response, session) = worker.start_read(client, &request).await?;
@@ -237,25 +251,13 @@ impl Receiver<'_> {
                 with_pool: false,
             })
         });
-        let operation = Operation::StartRead;
         match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
-            Poll::Ready(result) => {
-                Answer {
-                    worker: self.worker,
-                    link: self.link,
-                    operation,
-                    ticket,
-                    begun,
-                }
-                .give(result);
-            }
+            Poll::Ready(result) => answer.give(result),
             Poll::Pending => {
-                let (worker, link) = (Rc::clone(self.worker), Rc::clone(self.link));
+                let link = Rc::clone(self.link);
                 tokio_uring::spawn(async move {
                     tokio::select! {
-                        result = read => {
-                            Answer { worker: &worker, link: &link, operation, ticket, begun }.give(result);
-                        }
+                        result = read => answer.give(result),
                         () = link.gone() => {}
                     }
                 });
@@ -263,48 +265,69 @@ impl Receiver<'_> {
         }
     }
 
-    fn expect(&self, request_id: Option<u64>) -> Ticket {
-        self.link.outbox.borrow_mut().expect(request_id)
+    fn answer(&self, operation: Operation, request_id: Option<u64>, begun: Instant) -> Answer {
+        Answer {
+            worker: Rc::clone(self.worker),
+            link: Rc::clone(self.link),
+            operation,
+            ticket: Some(self.link.outbox.borrow_mut().expect(request_id)),
+            begun,
+        }
     }
 
     /// Says why the connection is about to be closed.
     fn refuse_stream(&self, error: Error) {
-        tracing::warn!(peer = self.link.peer, %error, "closing a connection");
-        let ticket = self.expect(None);
-        let answer = Answer {
-            worker: self.worker,
-            link: self.link,
-            operation: Operation::Unknown,
-            ticket,
-            begun: Instant::now(),
-        };
-        answer.give(Err(error));
+        static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+        if let Some(suppressed) = TOLD.pass(Instant::now()) {
+            tracing::warn!(peer = self.link.peer, %error, suppressed, "closing a connection");
+        }
+        self.answer(Operation::Unknown, None, Instant::now())
+            .give(Err(error));
     }
 }
 
-/// A request that is about to be answered.
-struct Answer<'a> {
-    worker: &'a Worker,
-    link: &'a Link,
+/// A request that is to be answered. If it is dropped without an answer, because something
+/// panicked, it answers that; on a closed link nobody is told anything.
+struct Answer {
+    worker: Rc<Worker>,
+    link: Rc<Link>,
     operation: Operation,
-    ticket: Ticket,
+    /// Its place among the replies; taken when it is answered.
+    ticket: Option<Ticket>,
     begun: Instant,
 }
 
-impl Answer<'_> {
-    fn give(self, result: Result<Reply>) {
+impl Answer {
+    fn give(mut self, result: Result<Reply>) {
+        if let Some(ticket) = self.ticket.take() {
+            self.send(ticket, result);
+        }
+    }
+
+    fn send(&self, ticket: Ticket, result: Result<Reply>) {
         let label = result.as_ref().map(|_| ()).map_err(|e| e.code);
-        self.worker
-            .engine
-            .metrics
-            .operation(self.operation, label, self.begun.elapsed());
+        let metrics = &self.worker.engine.metrics;
+        metrics.operation(self.operation, label, self.begun.elapsed());
         let reply = result.unwrap_or_else(|error| Reply {
             response: Response::error(&error),
             session: None,
             with_pool: false,
         });
-        if let Some(session) = self.link.answer(self.ticket, reply) {
+        if let Some(session) = self.link.answer(ticket, reply) {
             self.worker.engine.forget(session);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take()
+            && !self.link.is_closed()
+        {
+            self.send(
+                ticket,
+                Err(Error::new(Code::Internal, "the request was given up")),
+            );
         }
     }
 }

@@ -5,9 +5,10 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio_uring::net::UnixStream;
 
 /// Writes `bytes` with exactly one descriptor, the pool's.
@@ -55,17 +56,16 @@ fn send(stream: &UnixStream, bytes: &[u8], pool: BorrowedFd<'_>) -> Result<usize
     )
 }
 
-/// Waits, on a thread that may, until the socket takes more or is shut down.
+/// Waits until the socket takes more, or is shut down.
 async fn writable(stream: &UnixStream) -> io::Result<()> {
     let socket = borrow(stream).try_clone_to_owned()?;
-    let waited = tokio::task::spawn_blocking(move || {
-        rustix::event::poll(&mut [PollFd::new(&socket, PollFlags::OUT)], None)
-    });
-    waited.await.map_err(io::Error::other)??;
+    // SAFETY: the watched descriptor is owned by what watches it.
+    let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE) }?;
+    watched.writable().await?.retain_ready();
     Ok(())
 }
 
-fn borrow(stream: &UnixStream) -> BorrowedFd<'_> {
+pub(super) fn borrow(stream: &UnixStream) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is the stream's and stays open as long as the borrow of it.
     unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
 }

@@ -6,12 +6,14 @@ use std::net::Shutdown;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio_uring::net::UnixStream;
 
 use super::outbox::{Outbox, Reply, Ticket};
 use crate::session::SessionId;
+use crate::telemetry::RateLimited;
 
 /// A connection.
 pub struct Link {
@@ -26,7 +28,7 @@ pub struct Link {
     /// Nobody listens any more.
     closed: Cell<bool>,
     gone: Notify,
-    /// Since when a frame has been incomplete.
+    /// Since when a frame has been incomplete, or a client that asks no more has waited.
     pub(super) reading_since: Cell<Option<Instant>>,
     /// Since when a write has been waiting for the client.
     pub(super) writing_since: Cell<Option<Instant>>,
@@ -72,12 +74,31 @@ impl Link {
 
     /// The client can not be reached any more. Returns sessions it was never told of.
     pub(super) fn close(&self) -> Vec<SessionId> {
+        self.hang_up();
+        self.outbox.borrow_mut().abandon()
+    }
+
+    /// Ends the connection, whatever its tasks wait for.
+    fn hang_up(&self) {
         self.closed.set(true);
         self.gone.notify_waiters();
         self.to_write.notify_one();
         self.room.notify_one();
         self.shut_down();
-        self.outbox.borrow_mut().abandon()
+    }
+
+    /// Whether the client has closed its end altogether, and not only said its last word.
+    pub(super) fn peer_has_gone(&self) -> bool {
+        let socket = super::descriptor::borrow(&self.stream);
+        let mut polled = [PollFd::new(&socket, PollFlags::empty())];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        rustix::event::poll(&mut polled, Some(&at_once)).is_err()
+            || polled[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -111,7 +132,7 @@ impl Link {
                 .is_some_and(|since| now.saturating_duration_since(since) >= limit)
         };
         if over(&self.reading_since) {
-            Some("it began a frame and did not finish it")
+            Some("it began a frame, or stopped asking, and did not finish")
         } else if over(&self.writing_since) {
             Some("it does not read its replies")
         } else {
@@ -153,11 +174,15 @@ impl Links {
                 if let Some(link) = link.upgrade()
                     && let Some(why) = link.stalled(now, limit)
                 {
-                    tracing::warn!(
-                        peer = link.peer,
-                        "closing a connection: {why} within {limit:?}"
-                    );
-                    link.shut_down();
+                    static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+                    if let Some(suppressed) = TOLD.pass(now) {
+                        tracing::warn!(
+                            peer = link.peer,
+                            suppressed,
+                            "closing a connection: {why} within {limit:?}"
+                        );
+                    }
+                    link.hang_up();
                 }
             }
         }
@@ -173,6 +198,15 @@ impl Links {
         }
         while !self.open.borrow().is_empty() {
             self.none_left.notified().await;
+        }
+    }
+
+    /// Cuts off the connections that are left.
+    pub fn cut_off(&self) {
+        for (_, link) in &*self.open.borrow() {
+            if let Some(link) = link.upgrade() {
+                link.hang_up();
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::error::{Code, Error};
@@ -189,14 +190,29 @@ fn clear(path: &Path) -> Result<(), BindError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "replacing the socket of an engine that is gone");
-            std::fs::remove_file(path).map_err(io("removing the old socket"))
+    // One that has just been bound refuses until it listens, so the first refusal is not enough.
+    for attempt in 0..3 {
+        match connect(path) {
+            Ok(()) | Err(Errno::AGAIN) => return Err(BindError::Live(path.to_owned())),
+            Err(Errno::CONNREFUSED) if attempt < 2 => {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            Err(Errno::CONNREFUSED | Errno::NOENT) => break,
+            Err(e) => return Err(io("asking whether anybody listens")(e.into())),
         }
-        Err(e) => Err(io("asking whether anybody listens")(e)),
-        Ok(_) => Err(BindError::Live(path.to_owned())),
     }
+    tracing::info!(path = %path.display(), "replacing the socket of an engine that is gone");
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io("removing the old socket")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Connects without waiting: a listener whose backlog is full says EAGAIN.
+fn connect(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 impl Policy {

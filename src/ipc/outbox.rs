@@ -13,6 +13,9 @@ use crate::session::SessionId;
 /// of them has been answered, and the answer written.
 pub const UNANSWERED_MAX: usize = 256;
 
+/// Memory for replies that a connection keeps while it has none.
+const SPARE_BYTES_MAX: usize = 64 << 10;
+
 /// A reply and what depends on its delivery.
 #[derive(Debug)]
 pub struct Reply {
@@ -74,6 +77,11 @@ impl Outbox {
         self.unanswered < UNANSWERED_MAX
     }
 
+    /// Whether every request has been answered, and every answer written.
+    pub fn is_idle(&self) -> bool {
+        self.unanswered == 0
+    }
+
     /// Answers a request.
     pub fn answer(&mut self, ticket: Ticket, mut reply: Reply) {
         reply.response = reply.response.answering(ticket.request_id);
@@ -103,6 +111,7 @@ impl Outbox {
     pub fn written(&mut self, mut chunk: Chunk) {
         self.unanswered = self.unanswered.saturating_sub(chunk.replies);
         chunk.bytes.clear();
+        chunk.bytes.shrink_to(SPARE_BYTES_MAX);
         chunk.sessions.clear();
         self.spare = Some(Chunk {
             with_pool: false,

@@ -19,6 +19,11 @@ use crate::error::{Code, Error};
 /// unknown fields. Without a limit the decoder's recursion could exhaust the stack.
 const MAX_DEPTH: usize = 16;
 
+/// The longest name (of a client, a collection, a peer) in a request, in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+/// The longest secret or explanation in a request, in bytes.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
 /// Asks for a byte range of a needle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, DeserializeDerive)]
 pub struct StartRead {
@@ -298,8 +303,9 @@ impl Request {
     /// Reads a request from a frame's payload.
     ///
     /// # Errors
-    /// UNSUPPORTED_MESSAGE for a type that is none of the requests, MALFORMED_MESSAGE for
-    /// anything else that does not fit.
+    /// UNSUPPORTED_MESSAGE for a type that is none of the requests, INVALID_REQUEST for texts
+    /// longer than [`NAME_BYTES_MAX`] or [`TEXT_BYTES_MAX`], MALFORMED_MESSAGE for anything else
+    /// that does not fit.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut rest = payload;
         let head = limited(&mut rest).map_err(|e| malformed(payload, None, &e))?;
@@ -312,16 +318,42 @@ impl Request {
             payload,
             kind: &kind,
         };
-        match &kind {
-            Kind::StartRead => body.read().map(Self::StartRead),
-            Kind::CompleteRead => body.read().map(Self::CompleteRead),
-            Kind::GetCapabilities => body.read().map(Self::GetCapabilities),
-            Kind::Ping => body.read().map(Self::Ping),
-            Kind::AttachPool => body.read().map(Self::AttachPool),
-            Kind::Reply(name) => {
-                Err(body.unsupported(&format!("{name} is a reply, not a request")))
+        let request = body.request()?;
+        request.check_texts().map_err(|error| DecodeError {
+            error,
+            request_id: request.request_id(),
+        })?;
+        Ok(request)
+    }
+
+    fn request_id(&self) -> Option<u64> {
+        match self {
+            Self::StartRead(r) => r.request_id,
+            Self::CompleteRead(r) => r.request_id,
+            Self::GetCapabilities(r) => r.request_id,
+            Self::Ping(r) => r.request_id,
+            Self::AttachPool(r) => r.request_id,
+        }
+    }
+
+    /// Requests are kept while they are served: what they carry is bounded.
+    fn check_texts(&self) -> Result<(), Error> {
+        let name = |what, text: &Option<String>| check_text(what, text.as_deref(), NAME_BYTES_MAX);
+        let long = |what, text: &Option<String>| check_text(what, text.as_deref(), TEXT_BYTES_MAX);
+        match self {
+            Self::StartRead(r) => {
+                name("peer", &r.peer)?;
+                name("collection", &r.collection)?;
+                long("auth_token", &r.auth_token)
             }
-            Kind::Unknown(name) => Err(body.unsupported(&format!("unknown message type {name:?}"))),
+            // Its session_id is parsed at once.
+            Self::CompleteRead(r) => long("error_message", &r.error_message),
+            Self::GetCapabilities(r) => name("client_id", &r.client_id),
+            Self::Ping(r) => name("client_id", &r.client_id),
+            Self::AttachPool(r) => {
+                name("client_id", &r.client_id)?;
+                long("auth_token", &r.auth_token)
+            }
         }
     }
 
@@ -331,6 +363,16 @@ impl Request {
     /// Never for these types; the encoder's signature has one.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), rmp_serde::encode::Error> {
         encode(self, out)
+    }
+}
+
+fn check_text(what: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
+    match text.map_or(0, str::len) {
+        len if len > max => Err(Error::new(
+            Code::InvalidRequest,
+            format!("{what} has {len} bytes; at most {max} are taken"),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -416,6 +458,20 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
+    fn request(&self) -> Result<Request, DecodeError> {
+        match self.kind {
+            Kind::StartRead => self.read().map(Request::StartRead),
+            Kind::CompleteRead => self.read().map(Request::CompleteRead),
+            Kind::GetCapabilities => self.read().map(Request::GetCapabilities),
+            Kind::Ping => self.read().map(Request::Ping),
+            Kind::AttachPool => self.read().map(Request::AttachPool),
+            Kind::Reply(name) => {
+                Err(self.unsupported(&format!("{name} is a reply, not a request")))
+            }
+            Kind::Unknown(name) => Err(self.unsupported(&format!("unknown message type {name:?}"))),
+        }
+    }
+
     fn read<T: for<'de> Deserialize<'de>>(&self) -> Result<T, DecodeError> {
         let Lenient(Data {
             data: Lenient(data),

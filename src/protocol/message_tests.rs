@@ -242,3 +242,36 @@ fn a_thousand_levels_of_nesting_are_malformed_and_do_no_harm() {
         assert_eq!(code(&ping), Code::MalformedMessage);
     }
 }
+
+#[test]
+fn texts_longer_than_any_real_one_are_invalid() {
+    let read = |collection: usize| StartRead {
+        collection: Some("c".repeat(collection)),
+        request_id: Some(4),
+        ..StartRead::default()
+    };
+    let decode = |read| {
+        let mut out = Vec::new();
+        Request::StartRead(read).encode(&mut out).unwrap();
+        Request::decode(&out[4..])
+    };
+    assert!(decode(read(NAME_BYTES_MAX)).is_ok());
+    let failed = decode(read(NAME_BYTES_MAX + 1)).unwrap_err();
+    assert_eq!(
+        (failed.error.code, failed.request_id),
+        (Code::InvalidRequest, Some(4))
+    );
+    let token = StartRead {
+        auth_token: Some("t".repeat(TEXT_BYTES_MAX + 1)),
+        ..StartRead::default()
+    };
+    assert_eq!(decode(token).unwrap_err().error.code, Code::InvalidRequest);
+}
+
+#[test]
+fn no_error_quotes_more_than_a_little_of_what_was_sent() {
+    let message =
+        serde_json::json!({"type": "Ping", "data": {"timestamp_ns": "x".repeat(500_000)}});
+    let failed = Request::decode(&packed(&message)).unwrap_err();
+    assert!(payload(&Response::error(&failed.error)).len() < 2048);
+}

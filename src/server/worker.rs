@@ -117,7 +117,9 @@ async fn serve_all(
         tokio_uring::spawn(serve(Rc::clone(&worker), Rc::clone(&links), accepted));
     }
     if tokio::time::timeout(LAST_WORDS, links.end()).await.is_err() {
-        tracing::warn!("connections were cut off before their last replies were taken");
+        tracing::warn!("connections are cut off before their last replies were taken");
+        links.cut_off();
+        links.end().await;
     }
     watch.abort();
     reaper.abort();

@@ -54,7 +54,7 @@ pub fn place<const N: usize>(spans: [Span; N], direct: bool, base: usize) -> Pla
         extent.len = (widened - extent.file_offset) as usize;
         next = (extent.at + extent.len).next_multiple_of(BLOCK as usize);
     }
-    Plan::new(&extents[..count])
+    Plan::new(&extents[..count]).direct(direct)
 }
 
 fn file_end(extent: &Extent) -> u64 {

@@ -77,6 +77,8 @@ pub struct Metrics {
     pub checksum_mismatches: Counter,
     /// CompleteReads whose checksum was not the engine's.
     pub client_crc_mismatches: Counter,
+    /// CompleteReads whose length was not the engine's.
+    pub client_length_mismatches: Counter,
     gauges: Gauges,
 }
 
@@ -113,6 +115,7 @@ impl Metrics {
             sessions_reclaimed: counter!("rdma_sessions_reclaimed_total"),
             checksum_mismatches: counter!("rdma_checksum_mismatches_total"),
             client_crc_mismatches: counter!("rdma_client_crc_mismatches_total"),
+            client_length_mismatches: counter!("rdma_client_length_mismatches_total"),
             gauges: Gauges::register(),
         }
     }
@@ -176,6 +179,10 @@ fn describe() {
         (
             "rdma_client_crc_mismatches_total",
             "Reads completed with a checksum not the engine's.",
+        ),
+        (
+            "rdma_client_length_mismatches_total",
+            "Reads completed with a length not the engine's.",
         ),
         (
             "rdma_connections_refused_total",

@@ -21,6 +21,7 @@ pub struct Extent {
 pub struct Plan {
     extents: [Extent; Plan::MAX_EXTENTS],
     count: usize,
+    direct: bool,
 }
 
 /// One submission's part of an extent.
@@ -30,6 +31,8 @@ pub(super) struct Piece {
     pub at: usize,
     pub len: usize,
     pub required: usize,
+    /// It can only be continued at a block's start.
+    pub direct: bool,
 }
 
 impl Plan {
@@ -47,6 +50,13 @@ impl Plan {
         };
         plan.extents[..extents.len()].copy_from_slice(extents);
         plan
+    }
+
+    /// The same plan for a file that is open for direct I/O.
+    #[must_use]
+    pub fn direct(mut self, direct: bool) -> Self {
+        self.direct = direct;
+        self
     }
 
     /// The extents.
@@ -82,7 +92,7 @@ impl Plan {
     pub(super) fn piece(&self, mut index: u32) -> Option<Piece> {
         for extent in self.extents() {
             if index < extent.pieces() {
-                return Some(extent.piece(index));
+                return Some(extent.piece(index, self.direct));
             }
             index -= extent.pieces();
         }
@@ -104,13 +114,14 @@ impl Extent {
         self.len.div_ceil(PIECE_BYTES) as u32
     }
 
-    fn piece(&self, index: u32) -> Piece {
+    fn piece(&self, index: u32, direct: bool) -> Piece {
         let skip = index as usize * PIECE_BYTES;
         Piece {
             file_offset: self.file_offset + skip as u64,
             at: self.at + skip,
             len: (self.len - skip).min(PIECE_BYTES),
             required: self.required.saturating_sub(skip).min(PIECE_BYTES),
+            direct,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
 use slab::Slab;
@@ -23,9 +23,14 @@ use tokio::io::unix::AsyncFd;
 use super::plan::{Piece, Plan};
 use super::transfer::{Flight, Outcome, ReadError, Transfer};
 use crate::pool::{Buffer, GRANULE_BYTES, Pool, REGION_BYTES, Reserved};
+use crate::telemetry::RateLimited;
 
 /// Operations that may be in the kernel at once.
 const ENTRIES: u32 = 256;
+/// Times a read, or a submission, is tried again at once.
+const RETRIES_MAX: u32 = 100;
+/// How often a submission that failed is tried again.
+const RESUBMIT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A worker's ring for data.
 #[derive(Debug)]
@@ -46,7 +51,8 @@ pub enum Registration {
 
 pub(super) struct State {
     pub(super) transfers: Slab<Transfer>,
-    pub(super) waiting_for_room: VecDeque<Waker>,
+    /// Transfers that have a piece to submit and found no place: at most one entry each.
+    pub(super) waiting_for_room: VecDeque<usize>,
     operations: Slab<Operation>,
     ring: IoUring,
     fixed: bool,
@@ -68,6 +74,8 @@ struct Operation {
     number: u32,
     piece: Piece,
     done: usize,
+    /// Times the kernel has asked to try again.
+    retries: u32,
 }
 
 impl DataRing {
@@ -126,10 +134,13 @@ impl DataRing {
         let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?;
         loop {
             // Cleared before reaping, so that what completes meanwhile is told again.
-            watched.readable().await?.clear_ready();
-            if self.reap() {
-                self.submit_and_reap();
+            match tokio::time::timeout(RESUBMIT_INTERVAL, watched.readable()).await {
+                Ok(ready) => ready?.clear_ready(),
+                Err(_) if self.state().ring.submission().is_empty() => continue,
+                Err(_) => {}
             }
+            self.reap();
+            self.submit_and_reap();
         }
     }
 
@@ -139,7 +150,10 @@ impl DataRing {
 
     /// Gives the kernel what has been queued and takes what has already completed.
     pub(super) fn submit_and_reap(&self) {
-        loop {
+        for _ in 0..RETRIES_MAX {
+            if self.state().ring.submission().is_empty() {
+                return;
+            }
             let submitted = self.state().ring.submit();
             let again = self.reap();
             match submitted {
@@ -151,7 +165,10 @@ impl DataRing {
                     std::thread::yield_now();
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, "io_uring_enter failed; reads in flight stay unanswered");
+                    static TROUBLE: RateLimited = RateLimited::new(Duration::from_secs(10));
+                    if let Some(suppressed) = TROUBLE.pass(std::time::Instant::now()) {
+                        tracing::error!(error = %e, suppressed, "io_uring_enter failed; it is tried again");
+                    }
                     return;
                 }
             }
@@ -174,12 +191,20 @@ impl DataRing {
         }
     }
 
+    /// Wakes the first transfer that still waits for a place, if there is one.
     pub(super) fn wake_one_for_room(&self) {
-        let mut state = self.state();
-        if !state.is_full()
-            && let Some(waker) = state.waiting_for_room.pop_front()
+        let mut guard = self.state();
+        let state = &mut *guard;
+        while !state.is_full()
+            && let Some(key) = state.waiting_for_room.pop_front()
         {
-            waker.wake();
+            if state
+                .transfers
+                .get_mut(key)
+                .is_some_and(Transfer::take_place)
+            {
+                return;
+            }
         }
     }
 
@@ -211,11 +236,14 @@ impl Drop for DataRing {
         while !self.state().operations.is_empty() {
             let waited = self.state().ring.submit_and_wait(1);
             self.reap();
-            if waited.is_err_and(|e| e.raw_os_error() != Some(EINTR)) {
+            if let Err(error) = waited
+                && error.raw_os_error() != Some(EINTR)
+            {
+                tracing::error!(%error, "reads are still in flight; the pool's memory is left to them");
+                std::mem::forget(Arc::clone(&self.pool));
                 return;
             }
         }
-        let _ = &self.pool;
     }
 }
 
@@ -244,6 +272,7 @@ impl State {
                 number,
                 piece,
                 done: 0,
+                retries: 0,
             };
             let slot = self.operations.insert(operation);
             self.push(slot, operation);
@@ -327,15 +356,16 @@ impl State {
 fn judge(operation: &mut Operation, result: i32) -> Option<Outcome> {
     let piece = operation.piece;
     let Ok(bytes) = usize::try_from(result) else {
+        operation.retries += 1;
         return match -result {
-            EINTR | EAGAIN => None,
+            EINTR | EAGAIN if operation.retries < RETRIES_MAX => None,
             errno => Some(Outcome::Failed(io::Error::from_raw_os_error(errno).into())),
         };
     };
     operation.done = (operation.done + bytes).min(piece.len);
     let done = operation.done;
     // A direct read can only be continued at a block's start; elsewhere it has met the end.
-    let direct = piece.required < piece.len;
+    let direct = piece.direct;
     let at_end = bytes == 0 || (direct && !done.is_multiple_of(GRANULE_BYTES));
     if done == piece.len || (done >= piece.required && (direct || at_end)) {
         Some(Outcome::Landed)

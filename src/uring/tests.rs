@@ -141,7 +141,8 @@ fn what_may_lie_past_the_end_of_the_file_is_not_missed() {
             at: 0,
             len: 8192,
             required: 5000,
-        }]);
+        }])
+        .direct(true);
         let buffer = reserve(&pool, 8192).await;
         let landed = ring
             .read(file_of(&content), buffer, plan)
@@ -228,6 +229,38 @@ fn more_reads_than_the_ring_has_places_for_all_finish() {
             flight.finish().await.unwrap();
         }
         assert_eq!(pool.usage().free, pool.usage().total);
+    });
+}
+
+#[test]
+fn a_place_is_not_lost_on_readers_that_have_gone() {
+    with_ring(async |ring, pool| {
+        let (blocked, mut writer) = pipe();
+        let file = file_of(&noise(4096));
+        let mut stuck = Vec::new();
+        for _ in 0..ENTRIES {
+            let buffer = reserve(&pool, 1).await;
+            let mut flight = ring.read(Arc::clone(&blocked), buffer, all(1));
+            let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
+            stuck.push(flight);
+        }
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            let buffer = reserve(&pool, 4096).await;
+            let mut flight = ring.read(Arc::clone(&file), buffer, all(4096));
+            let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
+            waiting.push(flight);
+        }
+        let last = waiting.pop().unwrap();
+        drop(waiting);
+        let last = tokio_uring::spawn(last.finish());
+        tokio::task::yield_now().await;
+        writer.write_all(&[1]).unwrap();
+        assert_eq!(last.await.unwrap().unwrap().bytes(0..4096), noise(4096));
+        writer.write_all(&[1; ENTRIES as usize - 1]).unwrap();
+        for flight in stuck {
+            flight.finish().await.unwrap();
+        }
     });
 }
 

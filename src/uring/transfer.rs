@@ -49,6 +49,8 @@ pub(super) struct Transfer {
     outstanding: u32,
     failure: Option<ReadError>,
     waker: Option<Waker>,
+    /// It is in the ring's line for a place.
+    in_line: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,7 @@ impl Transfer {
             outstanding: 0,
             failure: None,
             waker: None,
+            in_line: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Transfer {
         let number = self.next;
         self.next += 1;
         self.outstanding += 1;
+        self.in_line = false;
         Some((number, piece))
     }
 
@@ -126,6 +130,18 @@ impl Transfer {
             waker.wake();
         }
         self.outstanding == 0 && matches!(self.buffer, Some(Held::Orphaned(_)))
+    }
+
+    /// Lets a transfer that waits for a place in the ring go on. False if it no longer does.
+    pub(super) fn take_place(&mut self) -> bool {
+        match self.waker.take_if(|_| self.in_line) {
+            Some(waker) => {
+                self.in_line = false;
+                waker.wake();
+                true
+            }
+            None => false,
+        }
     }
 
     /// The reader is gone. Returns whether the transfer can be removed at once.
@@ -206,8 +222,9 @@ impl Flight {
             let full = state.is_full();
             if let Some(transfer) = state.transfers.get_mut(self.key) {
                 transfer.waker = Some(cx.waker().clone());
-                if transfer.outstanding == 0 && full {
-                    state.waiting_for_room.push_back(cx.waker().clone());
+                if transfer.outstanding == 0 && full && !transfer.in_line {
+                    transfer.in_line = true;
+                    state.waiting_for_room.push_back(self.key);
                 }
             }
             return Poll::Pending;

@@ -120,6 +120,12 @@ impl IndexFile {
         }
     }
 
+    /// How many bytes the next [`Self::follow`] would read.
+    pub(super) fn behind(&self) -> Result<u64, VolumeError> {
+        let (len, followed) = (self.len()?, self.followed_len.load(Ordering::Acquire));
+        Ok(len.checked_sub(followed).unwrap_or(len))
+    }
+
     /// Takes into `index` what has been appended since the last call. Costs one lseek where
     /// that is nothing. An entry that is not complete yet is left for later.
     ///

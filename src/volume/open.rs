@@ -16,6 +16,9 @@ use super::needle::{Layout, Located};
 use super::superblock::{SuperBlock, Version};
 use super::vif::VolumeInfo;
 
+/// Bytes of index a lookup may read on the way: about 60,000 entries.
+const LOOKUP_READ_MAX: u64 = 1 << 20;
+
 /// An open volume: its files' descriptors and its index in memory. Shared by all workers.
 #[derive(Debug)]
 pub struct Volume {
@@ -130,6 +133,20 @@ impl Volume {
     /// The bytes of memory its index takes.
     pub fn index_bytes(&self) -> usize {
         self.read_index(Index::memory_bytes)
+    }
+
+    /// Whether so much has been appended to the index that a lookup would take noticeable time;
+    /// [`Self::catch_up`], on a thread that may take it, comes before it then.
+    pub fn is_far_behind(&self) -> bool {
+        // Where the file can not be asked, the lookup will say so.
+        self.index_file
+            .behind()
+            .is_ok_and(|bytes| bytes > LOOKUP_READ_MAX)
+    }
+
+    /// Reads what has been appended to the index.
+    pub fn catch_up(&self) -> Result<(), VolumeError> {
+        self.index_file.follow(&self.index, &self.dat)
     }
 
     /// Where needle `needle_id` is, now: entries appended to the index since the last look are

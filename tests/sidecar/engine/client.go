@@ -125,16 +125,16 @@ func (c *Client) release(conn *conn) {
 
 // adopt returns the mapping of the run of the engine that answered, with a reference for the
 // caller. The first connection to a new run maps its pool, and retires the connections to the
-// old one; Views of the old pool stay readable.
+// old one; Views of the old pool stay readable. A closed client takes on no new run.
 func (c *Client) adopt(fd int, attach attachPoolResponse, caps Capabilities) (*mapping, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed.Load() {
-		return nil, ErrClosed
-	}
 	old := c.run.Load()
 	if old != nil && old.bootID == attach.bootID {
 		return old.retain(), nil
+	}
+	if c.closed.Load() {
+		return nil, ErrClosed
 	}
 	run, err := mapPool(fd, attach, caps)
 	if err != nil {
@@ -151,4 +151,13 @@ func (c *Client) adopt(fd int, attach attachPoolResponse, caps Capabilities) (*m
 	old.release()
 	go c.renewControl()
 	return run, nil
+}
+
+// forgetRun lets go of the run of the engine a closed client has seen last.
+func (c *Client) forgetRun() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if run := c.run.Swap(nil); run != nil {
+		run.release()
+	}
 }

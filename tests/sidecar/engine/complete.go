@@ -102,15 +102,16 @@ func (q *completions) take(into []completion, pool *mapping) []completion {
 	return into
 }
 
-// drop forgets those that belong to another run of the engine than pool's (to any, for nil), and
-// returns how many there were.
-func (q *completions) drop(pool *mapping) int {
+// drop forgets those of runs of the engine that gone is true for, and returns how many there
+// were. It asks gone with the list locked, so that what gone looks at is at least as new as the
+// list.
+func (q *completions) drop(gone func(*mapping) bool) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	before := len(q.list)
 	kept := q.list[:0]
 	for _, done := range q.list {
-		if pool != nil && done.pool == pool {
+		if !gone(done.pool) {
 			kept = append(kept, done)
 		}
 	}

@@ -30,9 +30,7 @@ func (c *Client) flush() {
 	c.sendPending(time.Now().Add(c.opts.Timeout))
 	if c.closed.Load() && c.pending.over() {
 		c.closeControl()
-		if run := c.run.Swap(nil); run != nil {
-			run.release()
-		}
+		c.forgetRun()
 	}
 }
 
@@ -40,19 +38,28 @@ func (c *Client) sendPending(deadline time.Time) {
 	for {
 		if err := c.openControl(deadline); err != nil {
 			// The engine is gone, and its sessions with it.
-			c.stats.completesLost.Add(uint64(c.pending.drop(nil)))
+			c.dropPending(func(*mapping) bool { return true })
 			return
 		}
 		conn := c.control.conn
 		conn.carry = c.pending.take(conn.carry[:0], conn.pool)
 		if len(conn.carry) == 0 {
-			c.stats.completesLost.Add(uint64(c.pending.drop(conn.pool)))
-			return
+			c.dropPending(func(pool *mapping) bool { return pool != c.run.Load() })
+			if conn.pool == c.run.Load() {
+				return
+			}
+			// The engine was restarted meanwhile, so there may be some for the new run.
+			continue
 		}
 		if err := c.sendCompletes(conn, deadline); err != nil {
 			c.closeControl()
 		}
 	}
+}
+
+// dropPending gives up the CompleteReads for runs of the engine that are gone.
+func (c *Client) dropPending(gone func(*mapping) bool) {
+	c.stats.completesLost.Add(uint64(c.pending.drop(gone)))
 }
 
 // sendCompletes sends those in conn.carry. The last of them is the request of the round trip.
@@ -69,14 +76,18 @@ func (c *Client) sendCompletes(conn *conn, deadline time.Time) error {
 	return conn.drain()
 }
 
-// openControl makes sure there is a control connection; control.mu is held.
+// openControl makes sure there is a control connection to the newest run of the engine;
+// control.mu is held. A closed client may still owe that run CompleteReads, or hold leases of it.
 func (c *Client) openControl(deadline time.Time) error {
-	if c.control.conn != nil {
-		return nil
-	}
-	if c.closed.Load() {
+	run := c.run.Load()
+	if run == nil {
 		return ErrClosed
 	}
+	if c.control.conn != nil && c.control.conn.pool == run {
+		return nil
+	}
+	// Nobody answers on a connection to an earlier run.
+	c.closeControl()
 	conn, err := c.dial(context.Background(), deadline)
 	if err != nil {
 		return err
@@ -96,11 +107,6 @@ func (c *Client) closeControl() {
 func (c *Client) renewControl() {
 	c.control.mu.Lock()
 	defer c.control.mu.Unlock()
-	current := c.run.Load()
-	if c.closed.Load() || c.control.conn != nil && c.control.conn.pool == current {
-		return
-	}
-	c.closeControl()
 	// Without one, the next CompleteRead sent alone opens it.
 	_ = c.openControl(time.Now().Add(c.opts.DialTimeout))
 }

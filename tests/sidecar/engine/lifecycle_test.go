@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -83,64 +81,6 @@ func TestTheDeadlineIsNeverLaterThanTheEnginesOrWasAsked(t *testing.T) {
 			t.Errorf("%+v: %v", x, got)
 		}
 	}
-}
-
-func TestAfterACrashOfTheEngineReadsGoToTheNewOne(t *testing.T) {
-	// Not parallel: it counts the pools this process has mapped.
-	e := startEngine(t)
-	before := mappedPools(t)
-	c := open(t, e, Options{MaxConns: 2})
-	old, other := read(t, c, own(gzipNeedle)), read(t, c, small(1))
-	e.Kill()
-	if _, err := c.Read(context.Background(), own(helloNeedle)); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("with no engine: %v", err)
-	}
-	if err := e.Restart(); err != nil {
-		t.Fatal(err)
-	}
-	view := read(t, c, own(helloNeedle))
-	if string(view.Bytes()) != "hello" || !bytes.Equal(old.Bytes(), gzipData()) {
-		t.Error("the bytes differ")
-	}
-	if s := c.Stats(); s.Remaps != 1 {
-		t.Errorf("%+v", s)
-	}
-	if pools := mappedPools(t) - before; pools != 2 {
-		t.Errorf("%d pools are mapped, want the new one and that of the open views", pools)
-	}
-	for _, v := range []*View{old, other, view} {
-		if err := v.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	await(t, "the old pool is unmapped", func() bool { return mappedPools(t)-before == 1 })
-	awaitNoSessions(t, e)
-	if s := c.Stats(); s.CompletesLost != 2 || s.CompleteErrors != 0 {
-		t.Errorf("%+v", s)
-	}
-	c.Close()
-	if pools := mappedPools(t) - before; pools != 0 {
-		t.Errorf("%d pools are mapped after Close", pools)
-	}
-}
-
-func TestAnIdleClientDoesNotNoticeARestart(t *testing.T) {
-	t.Parallel()
-	e := startEngine(t)
-	c := open(t, e, Options{})
-	read(t, c, own(helloNeedle)).Close()
-	await(t, "the lease ends", func() bool { return c.Stats().Completed == 1 })
-	e.Kill()
-	if err := e.Restart(); err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		read(t, c, own(helloNeedle)).Close()
-	}
-	if s := c.Stats(); s.Retries != 1 || s.Remaps != 1 || s.OpenConns != 1 {
-		t.Errorf("%+v", s)
-	}
-	awaitNoSessions(t, e)
 }
 
 func TestAClosedClientRefusesEverything(t *testing.T) {

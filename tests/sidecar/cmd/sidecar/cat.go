@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"rdma-engine/sidecar/engine"
@@ -97,11 +97,11 @@ func fetch(ctx context.Context, flags catFlags, request engine.Request) ([]byte,
 	defer cancel()
 	options := engine.Options{Socket: flags.socket, MaxConns: 1, ClientID: "sidecar cat", VerifyCRC: true}
 	if flags.tokenFile != "" {
-		token, err := os.ReadFile(flags.tokenFile)
+		content, err := os.ReadFile(flags.tokenFile)
 		if err != nil {
 			return nil, err
 		}
-		options.Token = string(bytes.TrimSpace(token))
+		options.Token = token(content)
 	}
 	client, err := engine.Open(ctx, options)
 	if err != nil {
@@ -109,6 +109,11 @@ func fetch(ctx context.Context, flags catFlags, request engine.Request) ([]byte,
 	}
 	defer client.Close()
 	return client.ReadAll(ctx, request)
+}
+
+// token is that of a file with this content: all but the end of its line, as the engine has it.
+func token(content []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 }
 
 func exitCode(err error) int {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,6 +114,24 @@ func TestCatShowsTheTokenOfItsFile(t *testing.T) {
 	out, problems, code := sidecar(t, "cat", "--engine", e.Socket, "--token-file", file, "3,01637037d6")
 	if string(out) != "hello" || code != exitOK {
 		t.Errorf("with: %q, %q, exit %d", out, problems, code)
+	}
+}
+
+func TestOnlyTheEndOfItsLineIsNoPartOfTheToken(t *testing.T) {
+	t.Parallel()
+	for _, content := range []string{" s3cret ", "s3cret \n", "s3cret\r\n", "s3cret\r", "s3cret\u00a0\n"} {
+		t.Run(fmt.Sprintf("%q", content), func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "token")
+			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			e := startEngine(t, "--auth-token-file", file)
+			out, problems, code := sidecar(t, "cat", "--engine", e.Socket, "--token-file", file, "3,01637037d6")
+			if string(out) != "hello" || code != exitOK {
+				t.Errorf("%q, %q, exit %d", out, problems, code)
+			}
+		})
 	}
 }
 
