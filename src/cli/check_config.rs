@@ -3,16 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::config::{Config, ServerArgs, environment};
+use crate::config::ServerArgs;
 
 /// Prints the effective configuration as TOML and exits with 0, or the error and exits with 2.
 pub fn run(args: &ServerArgs) -> ExitCode {
-    let config = match Config::load(args, environment()) {
+    let config = match super::load(args) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     match std::io::stdout().write_all(config.to_toml().as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,

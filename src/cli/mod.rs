@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ServerArgs;
+use crate::config::{Config, ServerArgs, environment};
 
 pub use error::CliError;
 
@@ -37,6 +37,14 @@ enum Command {
     Capabilities(capabilities::Args),
     Read(read::Args),
     Bench(bench::Args),
+}
+
+/// The configuration in effect; or the exit status, when what is wrong with it has been said.
+fn load(args: &ServerArgs) -> Result<Config, ExitCode> {
+    Config::load(args, environment()).map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
 }
 
 /// Runs the command the process was started with. Exit status: 0 done, 1 failed, 2 wrong usage.

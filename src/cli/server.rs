@@ -2,18 +2,15 @@
 
 use std::process::ExitCode;
 
-use crate::config::{Config, ServerArgs, environment};
+use crate::config::ServerArgs;
 use crate::{server, telemetry};
 
 /// Runs the daemon until it is told to stop. Exits with 2 when the configuration is wrong, with 1
 /// when the daemon can not start.
 pub fn run(args: &ServerArgs) -> ExitCode {
-    let config = match Config::load(args, environment()) {
+    let config = match super::load(args) {
         Ok(config) => config,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
+        Err(status) => return status,
     };
     if let Err(error) = telemetry::log::init(config.debug) {
         eprintln!("{error}");

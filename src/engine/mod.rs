@@ -1,7 +1,7 @@
 //! What each request does.
 //!
-//! [`Engine`] is what all workers share, behind short locks that are never held across an
-//! await; [`Worker`] is what one thread has to itself.
+//! [`Engine`] is what all workers share, on the way of a read behind short locks that are never
+//! held across an await; [`Worker`] is what one thread has to itself.
 
 mod complete;
 mod info;

@@ -13,7 +13,7 @@ use crate::ipc::{Accepted, Links, serve};
 use crate::source::Reader;
 use crate::uring::{DataRing, Registration};
 
-/// Entries of the ring for sockets; a connection has at most a read and a write in it.
+/// Entries of the ring for sockets. More that are ready at once are submitted in turns.
 const SOCKET_RING_ENTRIES: u32 = 1024;
 /// How long connections may take to write their last replies.
 const LAST_WORDS: Duration = Duration::from_secs(2);
