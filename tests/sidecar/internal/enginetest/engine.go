@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,7 +29,7 @@ const (
 type Engine struct {
 	// Socket is the path of its Unix socket.
 	Socket string
-	// Metrics is the host:port of its HTTP endpoints.
+	// Metrics is the host:port of its HTTP endpoints, another one after each start.
 	Metrics string
 
 	args []string
@@ -51,14 +51,10 @@ func Run(dir string, args ...string) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := freePort()
-	if err != nil {
-		return nil, err
-	}
 	socket := filepath.Join(home, "x.sock")
-	e := &Engine{Socket: socket, Metrics: metrics}
+	e := &Engine{Socket: socket}
 	e.args = append([]string{binary, "server", "--ipc-socket", socket, "--volumes", dir,
-		"--buffer-size", fmt.Sprint(64 << 20), "--metrics-listen", metrics, "--device", "none"}, args...)
+		"--buffer-size", fmt.Sprint(64 << 20), "--metrics-listen", "127.0.0.1:0", "--device", "none"}, args...)
 	if err := e.Restart(); err != nil {
 		os.RemoveAll(home)
 		return nil, err
@@ -87,6 +83,7 @@ func Start(t testing.TB, dir string, args ...string) *Engine {
 
 // Restart starts the engine again after Kill or Stop, with the same arguments.
 func (e *Engine) Restart() error {
+	logged := len(e.Log())
 	e.cmd = exec.Command(e.args[0], e.args[1:]...)
 	e.cmd.Stdout, e.cmd.Stderr = &e.log, &e.log
 	e.cmd.Env = environment()
@@ -107,7 +104,7 @@ func (e *Engine) Restart() error {
 	if err := <-started; err != nil {
 		return err
 	}
-	return e.waitReady()
+	return e.waitReady(logged)
 }
 
 // environment is this process's without what would configure the engine.
@@ -117,12 +114,16 @@ func environment() []string {
 	})
 }
 
-func (e *Engine) waitReady() error {
+// listening finds the address of the endpoints in the engine's log.
+var listening = regexp.MustCompile(`metrics on http://([0-9.:]+)/metrics`)
+
+// waitReady waits for the engine whose log begins at logged.
+func (e *Engine) waitReady(logged int) error {
 	limit := time.After(startLimit)
 	for {
-		if response, err := http.Get("http://" + e.Metrics + "/readyz"); err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
+		if found := listening.FindStringSubmatch(e.Log()[logged:]); found != nil {
+			e.Metrics = found[1]
+			if e.ready() {
 				return nil
 			}
 		}
@@ -135,6 +136,15 @@ func (e *Engine) waitReady() error {
 		case <-time.After(pollEvery):
 		}
 	}
+}
+
+func (e *Engine) ready() bool {
+	response, err := http.Get("http://" + e.Metrics + "/readyz")
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // Kill ends the engine with SIGKILL, as a crash would, and waits until it is gone.
@@ -204,14 +214,4 @@ func findBinary() (string, error) {
 		}
 	}
 	return "", errors.New("these tests need the engine: build it with `cargo build --release` in the root of the repository, or set ENGINE_BIN to the path of one")
-}
-
-// freePort returns a local address nobody listens on right now.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
