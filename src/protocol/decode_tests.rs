@@ -1,4 +1,10 @@
+use serde::Serialize;
+
 use super::*;
+use crate::protocol::frame;
+use crate::protocol::message::{
+    CompleteReadResponse, ErrorResponse, Ping, Pong, Response, StartRead,
+};
 
 const VECTORS: &str = include_str!("../../tests/data/wire-vectors.json");
 
