@@ -191,19 +191,31 @@ fn a_buffer_whose_reader_has_gone_is_quarantined_until_the_kernel_has_finished()
     });
 }
 
+/// Begins `count` reads of the first `len` bytes of `file`, and looks at each once.
+async fn begin(
+    ring: &Rc<DataRing>,
+    pool: &Arc<Pool>,
+    file: &Arc<File>,
+    count: u32,
+    len: usize,
+) -> Vec<Flight> {
+    let mut flights = Vec::new();
+    for _ in 0..count {
+        let buffer = reserve(pool, len).await;
+        let mut flight = ring.read(Arc::clone(file), buffer, all(len));
+        let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
+        flights.push(flight);
+    }
+    flights
+}
+
 #[test]
 fn more_reads_than_the_ring_has_places_for_all_finish() {
     with_ring(async |ring, pool| {
         let (blocked, mut writer) = pipe();
         let content = noise(4096);
         let file = file_of(&content);
-        let mut stuck = Vec::new();
-        for _ in 0..ENTRIES {
-            let buffer = reserve(&pool, 1).await;
-            let mut flight = ring.read(Arc::clone(&blocked), buffer, all(1));
-            let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
-            stuck.push(flight);
-        }
+        let stuck = begin(&ring, &pool, &blocked, ENTRIES, 1).await;
         let waiting: Vec<_> = (0..32)
             .map(|_| {
                 let (ring, pool, file) = (Rc::clone(&ring), Arc::clone(&pool), Arc::clone(&file));
@@ -237,26 +249,16 @@ fn a_place_is_not_lost_on_readers_that_have_gone() {
     with_ring(async |ring, pool| {
         let (blocked, mut writer) = pipe();
         let file = file_of(&noise(4096));
-        let mut stuck = Vec::new();
-        for _ in 0..ENTRIES {
-            let buffer = reserve(&pool, 1).await;
-            let mut flight = ring.read(Arc::clone(&blocked), buffer, all(1));
-            let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
-            stuck.push(flight);
-        }
-        let mut waiting = Vec::new();
-        for _ in 0..20 {
-            let buffer = reserve(&pool, 4096).await;
-            let mut flight = ring.read(Arc::clone(&file), buffer, all(4096));
-            let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
-            waiting.push(flight);
-        }
+        let stuck = begin(&ring, &pool, &blocked, ENTRIES, 1).await;
+        let mut waiting = begin(&ring, &pool, &file, 20, 4096).await;
         let last = waiting.pop().unwrap();
         drop(waiting);
         let last = tokio_uring::spawn(last.finish());
         tokio::task::yield_now().await;
         writer.write_all(&[1]).unwrap();
-        assert_eq!(last.await.unwrap().unwrap().bytes(0..4096), noise(4096));
+        let landed = tokio::time::timeout(Duration::from_secs(30), last).await;
+        let landed = landed.expect("the place goes to the reader that is left");
+        assert_eq!(landed.unwrap().unwrap().bytes(0..4096), noise(4096));
         writer.write_all(&[1; ENTRIES as usize - 1]).unwrap();
         for flight in stuck {
             flight.finish().await.unwrap();
