@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
-# Prepares a Debian machine that has only cargo and Python: what is missing of a C compiler, pip, Go and
-# SeaweedFS's `weed`. Debian packages need root or sudo; everything else it downloads goes to target/tools.
+# Prepares a Debian machine that has only cargo and Python: what is missing of a C compiler, what the verbs
+# library's bindings are built with, pip, Go and SeaweedFS's `weed`. Debian packages need root or sudo; everything
+# else it downloads goes to target/tools and target/vm.
 # Run again, it finds everything in place and changes nothing.
 set -euo pipefail
 # shellcheck source=config/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 
-usage="usage: config/setup.sh [--tests] [--hugepages N]
+usage="usage: config/setup.sh [--tests] [--vm] [--bench] [--hugepages N]
   --tests        also what only tests/run.sh needs (shellcheck)
+  --vm           also what tests/vm/run.sh needs: QEMU, and what is copied into its machine
+  --bench        also what benches/peers.sh measures against (iperf3)
   --hugepages N  reserve huge pages until N are free, for the engine's pool (512 of 2 MiB make 1 GiB)"
 weed_version=4.44 # the last release whose mount can use an RDMA sidecar
-tests=false hugepages=0
+tests=false vm=false bench=false hugepages=0
+# What the virtual machine is made of; and the modules of its kernel that something does not load by itself.
+# crc32_generic: Soft-RoCE's checksum, without which it adds no device.
+vm_packages=(qemu-system-x86 busybox-static perftest ibverbs-providers iproute2 kmod)
+vm_modules=(crc32_generic dummy rdma_rxe rdma_ucm)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -25,12 +32,22 @@ as_root() {
 # at_least VERSION MINIMUM: whether VERSION is not older than MINIMUM.
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
+# installed PACKAGE: whether Debian's package manager has it.
+installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed* ]]; }
+
 debian_packages() {
-    local missing=()
+    local missing=() package
     command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    # What the bindings to rdma-core's libraries are built with.
+    for package in cmake make pkg-config; do command -v $package >/dev/null || missing+=("$package"); done
+    command -v clang >/dev/null || installed libclang-dev || missing+=(libclang-dev)
+    pkg-config --exists libnl-3.0 libnl-route-3.0 libibverbs 2>/dev/null ||
+        missing+=(libnl-3-dev libnl-route-3-dev libibverbs-dev)
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if $tests && ! command -v shellcheck >/dev/null; then missing+=(shellcheck); fi
+    if $bench && ! command -v iperf3 >/dev/null; then missing+=(iperf3); fi
+    if $vm; then for package in "${vm_packages[@]}"; do installed "$package" || missing+=("$package"); done; fi
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die "no apt-get here: install what gives these Debian packages: ${missing[*]}"
     say "installing Debian packages: ${missing[*]}"
@@ -86,6 +103,35 @@ weed() {
     ln -sfn "../seaweedfs-$weed_version/bin/weed" "$TOOLS/bin/weed"
 }
 
+# linux: Debian's kernel, unpacked only: target/vm/linux has vmlinuz and, numbered in the order they load in, the
+# modules the machine needs. It stays until it is removed.
+linux() {
+    local new package version module file PATH=$PATH:/usr/sbin:/sbin
+    [ ! -e "$TARGET/vm/linux/vmlinuz" ] || return 0
+    new=$(mktemp -d "$TARGET/vm/new.XXXXXX")
+    # Kernels are replaced often, and what old lists name is no longer there to download.
+    (as_root flock /run/lock/rdma-engine-setup.lock apt-get -qq update </dev/null) || say "using apt's lists as they are"
+    package=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/^ *Depends: *\(linux-image-.*\)/\1/p') || true
+    [ -n "$package" ] || die "apt knows no linux-image-amd64: is this Debian on x86-64?"
+    say "unpacking $package in target/vm"
+    (cd "$new" && apt-get -qq -o APT::Sandbox::User=root download "$package") ||
+        die "apt-get could not download $package: see its message above"
+    dpkg-deb -x "$new"/*.deb "$new/root"
+    version=$(ls "$new/root/lib/modules")
+    find "$new/root/lib/modules" -name '*.ko.xz' -exec unxz {} +
+    depmod -b "$new/root" "$version"
+    mkdir "$new/linux"
+    cp "$new/root/boot/vmlinuz-$version" "$new/linux/vmlinuz"
+    for module in "${vm_modules[@]}"; do modprobe -d "$new/root" -S "$version" --show-depends "$module"; done |
+        awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | cat -n |
+        while read -r module file; do cp "$file" "$new/linux/$(printf %02d "$module")-${file##*/}"; done
+    file=$(basename "$new"/*.deb .deb)
+    rm -rf "${TARGET:?}/vm/$file"
+    mv "$new/linux" "$TARGET/vm/$file"
+    ln -sfn "$file" "$TARGET/vm/linux"
+    rm -rf "$new"
+}
+
 free_hugepages() { sed -n 's/^HugePages_Free: *//p' /proc/meminfo; }
 
 reserve_hugepages() {
@@ -107,6 +153,8 @@ reserve_hugepages() {
 while [ $# -gt 0 ]; do
     case $1 in
         --tests) tests=true ;;
+        --vm) vm=true ;;
+        --bench) bench=true ;;
         --hugepages) hugepages=${2-}; [ $# -lt 2 ] || shift ;;
         *) echo "$usage" >&2; exit 2 ;;
     esac
@@ -114,13 +162,14 @@ while [ $# -gt 0 ]; do
 done
 [[ $hugepages =~ ^[0-9]+$ ]] || { echo "$usage" >&2; exit 2; }
 
-mkdir -p "$TOOLS/bin"
+mkdir -p "$TOOLS/bin" "$TARGET/vm"
 exec {lock}>"$TOOLS/lock"
 flock "$lock" # two runs in one checkout take turns
-rm -rf "$TOOLS"/new.* # what an interrupted run left
+rm -rf "$TOOLS"/new.* "$TARGET"/vm/new.* # what an interrupted run left
 debian_packages
 rust
 go_toolchain
 weed
+if $vm; then linux; fi
 [ "$hugepages" = 0 ] || reserve_hugepages
 say "ready: $(rustc --version | cut -d ' ' -f 1,2), $(go version | cut -d " " -f 3), weed $weed_version"
