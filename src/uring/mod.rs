@@ -5,8 +5,10 @@
 
 mod plan;
 mod ring;
+mod socket;
 mod transfer;
 
 pub use plan::{Extent, PIECE_BYTES, Plan};
 pub use ring::{DataRing, Registration};
+pub use socket::{Landing, Lent, Outgoing};
 pub use transfer::{Flight, ReadError};
