@@ -4,18 +4,20 @@ mod bench;
 mod capabilities;
 mod check_config;
 mod client_args;
+mod devices;
 mod error;
 mod output;
 mod ping;
 mod read;
 mod server;
 mod show;
+mod target;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ServerArgs, environment};
+use crate::config::{ConfigError, ServerArgs, TargetArgs};
 
 pub use error::CliError;
 
@@ -30,28 +32,31 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
-    Server(ServerArgs),
+    Server(Box<ServerArgs>),
+    /// Run the storage node's daemon
+    Target(Box<TargetArgs>),
     /// Check the configuration and print what is in effect, each value with its origin
-    CheckConfig(ServerArgs),
+    CheckConfig(Box<check_config::Args>),
+    Devices(devices::Args),
     Ping(ping::Args),
     Capabilities(capabilities::Args),
     Read(read::Args),
     Bench(bench::Args),
 }
 
-/// The configuration in effect; or the exit status, when what is wrong with it has been said.
-fn load(args: &ServerArgs) -> Result<Config, ExitCode> {
-    Config::load(args, environment()).map_err(|error| {
-        eprintln!("{error}");
-        ExitCode::from(2)
-    })
+/// Says what is wrong with a configuration, and gives the process's exit status.
+fn refused(error: &ConfigError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(2)
 }
 
 /// Runs the command the process was started with. Exit status: 0 done, 1 failed, 2 wrong usage.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Server(args) => return server::run(&args),
+        Command::Target(args) => return target::run(&args),
         Command::CheckConfig(args) => return check_config::run(&args),
+        Command::Devices(args) => devices::run(args),
         Command::Ping(args) => ping::run(args),
         Command::Capabilities(args) => capabilities::run(args),
         Command::Read(args) => read::run(args),

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use crate::config::ServerArgs;
+use crate::config::{Config, ServerArgs, environment};
 use crate::{server, telemetry};
 
 /// Runs the daemon until it is told to stop. Exits with 2 when the configuration is wrong, with 1
 /// when the daemon can not start.
 pub fn run(args: &ServerArgs) -> ExitCode {
-    let config = match super::load(args) {
+    let config = match Config::load(args, environment()) {
         Ok(config) => config,
-        Err(status) => return status,
+        Err(error) => return super::refused(&error),
     };
     if let Err(error) = telemetry::log::init(config.debug) {
         eprintln!("{error}");

@@ -1,99 +1,158 @@
 //! What one setting alone can not show: contradictions between two, and what must exist on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::kind::{bytes, span};
+use super::choice::TransportChoice;
 use super::origin::ConfigError;
-use super::settings::Config;
+use super::peer::PEERS_MAX;
+use super::resolved::Resolved;
+use super::server::Config;
+use super::target::TargetConfig;
 use super::token::Token;
+use crate::verbs::DeviceChoice;
 
 impl Config {
-    /// Refuses contradictions and missing directories, and reads the token.
+    /// Refuses contradictions and missing directories, and reads the secrets.
     pub(super) fn checked(mut self) -> Result<Self, ConfigError> {
-        self.check_contradictions()?;
-        self.check_directories()?;
-        if let Some(path) = &self.auth_token_file {
-            let token = Token::read(path).map_err(|problem| {
-                self.error("auth_token_file", format!("{}: {problem}", path.display()))
-            })?;
-            self.auth_token = Some(token);
+        let settings = &self.resolved;
+        if self.session_timeout > self.session_timeout_max {
+            let allowed = "a session_timeout of at most session_timeout_max";
+            return Err(settings.contradiction("session_timeout", "session_timeout_max", allowed));
         }
+        check_pool(settings, self.max_transfer_size, self.buffer_size)?;
+        if self.index_dir.is_some() && self.volumes.is_empty() {
+            let allowed = "an index_dir only for volumes";
+            return Err(settings.contradiction("index_dir", "volumes", allowed));
+        }
+        check_transport(settings, self.transport, &self.device)?;
+        self.check_peers()?;
+        check_directories(settings, &self.volumes, self.index_dir.as_deref())?;
+        self.auth_token = secret(settings, "auth_token_file", &self.auth_token_file, "token")?;
+        self.peer_secret = peer_secret(settings, &self.peer_secret_file)?;
         Ok(self)
     }
 
-    fn check_contradictions(&self) -> Result<(), ConfigError> {
-        if self.session_timeout > self.session_timeout_max {
-            return Err(self.contradiction(
-                ("session_timeout", span(self.session_timeout)),
-                ("session_timeout_max", span(self.session_timeout_max)),
-                "a session_timeout of at most session_timeout_max",
-            ));
+    fn check_peers(&self) -> Result<(), ConfigError> {
+        let error = |problem| Err(self.resolved.error("peers", problem));
+        if self.peers.len() > PEERS_MAX {
+            let given = self.peers.len();
+            return error(format!("{given} are given; allowed: at most {PEERS_MAX}"));
         }
-        if self.max_transfer_size > self.buffer_size / 2 {
-            return Err(self.contradiction(
-                ("max_transfer_size", bytes(self.max_transfer_size)),
-                ("buffer_size", bytes(self.buffer_size)),
-                "a max_transfer_size of at most half of buffer_size",
-            ));
-        }
-        if let Some(index_dir) = &self.index_dir
-            && self.volumes.is_empty()
-        {
-            return Err(self.contradiction(
-                (
-                    "index_dir",
-                    format!("{:?}", index_dir.display().to_string()),
-                ),
-                ("volumes", "[]".to_owned()),
-                "an index_dir only for volumes",
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_directories(&self) -> Result<(), ConfigError> {
-        let mut seen = Vec::new();
-        for path in &self.volumes {
-            self.check_directory("volumes", path)?;
-            let same = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if seen.contains(&same) {
-                let problem = format!("{} is given twice; allowed: once", path.display());
-                return Err(self.error("volumes", problem));
+        for (index, peer) in self.peers.iter().enumerate() {
+            for other in self.peers.iter().take(index) {
+                if peer.name == other.name {
+                    let problem = format!("two are named {}", peer.name);
+                    return error(format!("{problem}; allowed: a name of its own for each"));
+                }
+                if (&peer.host, peer.port) == (&other.host, other.port) {
+                    return error(format!("{peer} is given twice; allowed: once"));
+                }
             }
-            seen.push(same);
         }
-        match &self.index_dir {
-            Some(path) => self.check_directory("index_dir", path),
-            None => Ok(()),
-        }
-    }
-
-    fn check_directory(&self, key: &str, path: &Path) -> Result<(), ConfigError> {
-        match std::fs::read_dir(path) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.error(
-                key,
-                format!(
-                    "{}: {error}; allowed: a directory that exists and can be read",
-                    path.display()
-                ),
-            )),
+        let trusted = self.peer_secret_file.is_some() || self.insecure;
+        match self.peers.iter().find(|peer| !peer.is_loopback()) {
+            Some(peer) if !trusted => error(beyond_this_host(peer)),
+            _ => Ok(()),
         }
     }
+}
 
-    fn error(&self, key: &str, problem: String) -> ConfigError {
-        ConfigError::at(self.origin(key), key, problem)
+impl TargetConfig {
+    /// Refuses contradictions and missing directories, and reads the secret.
+    pub(super) fn checked(mut self) -> Result<Self, ConfigError> {
+        let settings = &self.resolved;
+        if self.volumes.is_empty() {
+            let problem = "no directory is given; allowed: at least one, such as --volumes DIR";
+            return Err(settings.error("volumes", problem.to_owned()));
+        }
+        check_pool(settings, self.max_transfer_size, self.buffer_size)?;
+        check_transport(settings, self.transport, &self.device)?;
+        let trusted = self.peer_secret_file.is_some() || self.insecure;
+        if !trusted && !self.listen.ip().is_loopback() {
+            return Err(settings.error("listen", beyond_this_host(self.listen)));
+        }
+        check_directories(settings, &self.volumes, self.index_dir.as_deref())?;
+        self.peer_secret = peer_secret(settings, &self.peer_secret_file)?;
+        Ok(self)
     }
+}
 
-    /// Two settings that can not both hold: the error stands where the stronger one was given,
-    /// and names both.
-    fn contradiction(&self, a: (&str, String), b: (&str, String), allowed: &str) -> ConfigError {
-        let (origin_a, origin_b) = (self.origin(a.0), self.origin(b.0));
-        let problem = format!(
-            "{} = {} ({origin_a}) contradicts {} = {} ({origin_b}); allowed: {allowed}",
-            a.0, a.1, b.0, b.1
-        );
-        let (origin, key) = (origin_a, a.0).max((origin_b, b.0));
-        ConfigError::at(origin, key, problem)
+fn beyond_this_host(address: impl std::fmt::Display) -> String {
+    format!(
+        "{address} is not a loopback address and there is no peer_secret_file; allowed: with a \
+         peer_secret_file, or with insecure = true where everyone in the network is trusted"
+    )
+}
+
+fn check_pool(
+    settings: &Resolved,
+    max_transfer_size: u64,
+    buffer_size: u64,
+) -> Result<(), ConfigError> {
+    if max_transfer_size <= buffer_size / 2 {
+        return Ok(());
     }
+    let allowed = "a max_transfer_size of at most half of buffer_size";
+    Err(settings.contradiction("max_transfer_size", "buffer_size", allowed))
+}
+
+fn check_transport(
+    settings: &Resolved,
+    transport: TransportChoice,
+    device: &DeviceChoice,
+) -> Result<(), ConfigError> {
+    if (transport, device) != (TransportChoice::Verbs, &DeviceChoice::None) {
+        return Ok(());
+    }
+    let allowed = "a device for verbs, or another transport";
+    Err(settings.contradiction("transport", "device", allowed))
+}
+
+fn check_directories(
+    settings: &Resolved,
+    volumes: &[PathBuf],
+    index_dir: Option<&Path>,
+) -> Result<(), ConfigError> {
+    let mut seen = Vec::new();
+    for path in volumes {
+        check_directory(settings, "volumes", path)?;
+        let same = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if seen.contains(&same) {
+            let problem = format!("{} is given twice; allowed: once", path.display());
+            return Err(settings.error("volumes", problem));
+        }
+        seen.push(same);
+    }
+    index_dir.map_or(Ok(()), |path| check_directory(settings, "index_dir", path))
+}
+
+fn check_directory(settings: &Resolved, key: &str, path: &Path) -> Result<(), ConfigError> {
+    let problem = |error| {
+        format!(
+            "{}: {error}; allowed: a directory that exists and can be read",
+            path.display()
+        )
+    };
+    match std::fs::read_dir(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(settings.error(key, problem(error))),
+    }
+}
+
+fn peer_secret(settings: &Resolved, path: &Option<PathBuf>) -> Result<Option<Token>, ConfigError> {
+    secret(settings, "peer_secret_file", path, "secret")
+}
+
+/// The secret in the file that `key` names. `what` it is called in an error.
+fn secret(
+    settings: &Resolved,
+    key: &str,
+    path: &Option<PathBuf>,
+    what: &str,
+) -> Result<Option<Token>, ConfigError> {
+    let Some(path) = path else { return Ok(None) };
+    let read = Token::read(path, what);
+    let problem = |problem| format!("{}: {problem}", path.display());
+    read.map(Some)
+        .map_err(|error| settings.error(key, problem(error)))
 }

@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::raw::Raw;
 
@@ -44,85 +43,6 @@ impl<T: Copy + Display + Into<i64> + TryFrom<i64> + PartialOrd> Kind for Integer
     }
 }
 
-const BYTE_UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-
-/// A number of bytes within bounds, and something more that must hold of it.
-pub(super) struct Bytes {
-    pub range: RangeInclusive<u64>,
-    pub rule: fn(u64) -> bool,
-    pub rule_text: &'static str,
-}
-
-impl Kind for Bytes {
-    type Value = u64;
-
-    fn allowed(&self) -> String {
-        let (from, to) = (bytes(*self.range.start()), bytes(*self.range.end()));
-        let rule = self.rule_text;
-        format!("{rule} from {from} to {to}, in bytes or with a unit, KiB, MiB or GiB")
-    }
-
-    fn parse(&self, raw: &Raw) -> Result<u64, String> {
-        let value = raw.scalar()?.quantity(&BYTE_UNITS, 1)?;
-        if !self.range.contains(&value) {
-            return Err(format!("{} is out of range", bytes(value)));
-        }
-        if !(self.rule)(value) {
-            return Err(format!("{} is not {}", bytes(value), self.rule_text));
-        }
-        Ok(value)
-    }
-
-    fn print(&self, value: &u64) -> Option<toml::Value> {
-        Some(match bytes(*value).parse() {
-            Ok(number) => toml::Value::Integer(number),
-            Err(_) => toml::Value::String(bytes(*value)),
-        })
-    }
-}
-
-/// `value` bytes in the largest unit that divides them.
-pub(super) fn bytes(value: u64) -> String {
-    in_units(value, &BYTE_UNITS).unwrap_or_else(|| value.to_string())
-}
-
-/// Durations are counted in milliseconds.
-const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// A time span within bounds, a whole number of milliseconds.
-pub(super) struct Span(pub RangeInclusive<Duration>);
-
-impl Kind for Span {
-    type Value = Duration;
-
-    fn allowed(&self) -> String {
-        let (from, to) = (span(*self.0.start()), span(*self.0.end()));
-        format!("{from} to {to}, in seconds or with a unit, ms, s, m or h")
-    }
-
-    fn parse(&self, raw: &Raw) -> Result<Duration, String> {
-        let value = Duration::from_millis(raw.scalar()?.quantity(&TIME_UNITS, 1_000)?);
-        let known = self.0.contains(&value).then_some(value);
-        known.ok_or_else(|| format!("{} is out of range", span(value)))
-    }
-
-    fn print(&self, value: &Duration) -> Option<toml::Value> {
-        Some(toml::Value::String(span(*value)))
-    }
-}
-
-/// `value` in seconds, or milliseconds where that loses something.
-pub(super) fn span(value: Duration) -> String {
-    let millis = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
-    in_units(millis, &TIME_UNITS[2..]).unwrap_or_else(|| "0s".to_owned())
-}
-
-fn in_units(value: u64, units: &[(&str, u64)]) -> Option<String> {
-    let fits = |unit: &&(&str, u64)| value != 0 && value.is_multiple_of(unit.1);
-    let (name, size) = units.iter().find(fits)?;
-    Some(format!("{}{name}", value / size))
-}
-
 /// On or off.
 pub(super) struct Switch;
 
@@ -148,10 +68,9 @@ impl Kind for Switch {
     }
 }
 
-/// One of a few names. `absent` says why something that one might expect is not among them.
+/// One of a few names.
 pub(super) struct Choice<T: 'static> {
     pub names: &'static [(&'static str, T)],
-    pub absent: &'static str,
 }
 
 impl<T: Copy + PartialEq> Kind for Choice<T> {
@@ -159,7 +78,7 @@ impl<T: Copy + PartialEq> Kind for Choice<T> {
 
     fn allowed(&self) -> String {
         let names: Vec<&str> = self.names.iter().map(|(name, _)| *name).collect();
-        format!("{}{}", names.join(", "), self.absent)
+        names.join(", ")
     }
 
     fn parse(&self, raw: &Raw) -> Result<T, String> {
@@ -206,30 +125,53 @@ impl Kind for FilePath {
     }
 }
 
-/// An address to listen on; None is "off".
-pub(super) struct Listen;
+/// An address to listen on. What is allowed shows `port` as an example.
+pub(super) struct Address {
+    pub port: u16,
+}
 
-impl Kind for Listen {
-    type Value = Option<SocketAddr>;
+impl Kind for Address {
+    type Value = SocketAddr;
 
     fn allowed(&self) -> String {
-        "an address and port such as 127.0.0.1:9464 or [::1]:9464, or off".to_owned()
+        let port = self.port;
+        format!("an address and port such as 127.0.0.1:{port} or [::1]:{port}")
     }
 
-    fn parse(&self, raw: &Raw) -> Result<Option<SocketAddr>, String> {
+    fn parse(&self, raw: &Raw) -> Result<SocketAddr, String> {
         let scalar = raw.scalar()?;
-        match scalar.text()? {
-            "off" => Ok(None),
-            text => match text.parse() {
-                Ok(address) => Ok(Some(address)),
-                Err(_) => Err(format!("{text:?} is no address and port")),
-            },
+        let text = scalar.text()?;
+        text.parse()
+            .map_err(|_| format!("{text:?} is no address and port"))
+    }
+
+    fn print(&self, value: &SocketAddr) -> Option<toml::Value> {
+        Some(toml::Value::String(value.to_string()))
+    }
+}
+
+/// A setting that may be "off", which is None.
+pub(super) struct OrOff<K>(pub K);
+
+impl<K: Kind> Kind for OrOff<K> {
+    type Value = Option<K::Value>;
+
+    fn allowed(&self) -> String {
+        format!("{}, or off", self.0.allowed())
+    }
+
+    fn parse(&self, raw: &Raw) -> Result<Self::Value, String> {
+        match raw.scalar()?.text() {
+            Ok("off") => Ok(None),
+            _ => self.0.parse(raw).map(Some),
         }
     }
 
-    fn print(&self, value: &Option<SocketAddr>) -> Option<toml::Value> {
-        let text = value.map_or_else(|| "off".to_owned(), |address| address.to_string());
-        Some(toml::Value::String(text))
+    fn print(&self, value: &Self::Value) -> Option<toml::Value> {
+        match value {
+            Some(value) => self.0.print(value),
+            None => Some(toml::Value::String("off".to_owned())),
+        }
     }
 }
 

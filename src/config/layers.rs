@@ -11,9 +11,11 @@ use toml::Spanned;
 use super::kind::Kind;
 use super::origin::{ConfigError, Origin};
 use super::raw::Raw;
+use super::resolved::Resolved;
 
 const PREFIX: &str = "RDMA_ENGINE_";
-/// The variable that sidecars already use for the engine's socket, and the setting it is.
+/// The variable that sidecars already use for the engine's socket, and the setting it is. Where
+/// there is no such setting, it is somebody else's.
 const SOCKET_ALIAS: (&str, &str) = ("RDMA_SOCKET_PATH", "ipc_socket");
 /// The variable for the file itself, which is not a setting of the file.
 const FILE_VARIABLE: &str = "RDMA_ENGINE_CONFIG";
@@ -24,25 +26,26 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct Layers {
     keys: &'static [&'static str],
     given: BTreeMap<&'static str, Vec<(Origin, Raw)>>,
-    origins: BTreeMap<&'static str, Origin>,
+    resolved: Resolved,
 }
 
 impl Layers {
-    /// Gathers the three layers over settings of the names `keys`. `file` and `flags` are from the
-    /// command line; a flag that was not given has no words.
+    /// Gathers the three layers over settings of the names `keys`. `file` and `flags` (key, flag, words)
+    /// are from the command line; a flag that was not given has no words.
     pub(super) fn gather<'a>(
         keys: &'static [&'static str],
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
-        flags: impl Iterator<Item = (&'static str, &'a [String])>,
+        flags: impl Iterator<Item = (&'static str, &'static str, &'a [String])>,
     ) -> Result<Self, ConfigError> {
         let mut layers = Self {
             keys,
             given: BTreeMap::new(),
-            origins: BTreeMap::new(),
+            resolved: Resolved::default(),
         };
+        let has_socket = layers.known(SOCKET_ALIAS.1).is_some();
         let variables: BTreeMap<_, _> = environment
-            .filter(|(name, _)| name.starts_with(PREFIX) || name == SOCKET_ALIAS.0)
+            .filter(|(name, _)| name.starts_with(PREFIX) || (has_socket && name == SOCKET_ALIAS.0))
             .collect();
         let variable = Origin::Environment(FILE_VARIABLE.to_owned());
         match (file, variables.get(FILE_VARIABLE)) {
@@ -51,8 +54,8 @@ impl Layers {
             (None, None) => {}
         }
         layers.add_environment(variables)?;
-        for (key, words) in flags.filter(|(_, words)| !words.is_empty()) {
-            layers.add(key, Origin::Flag(key), Raw::Flag(words.to_vec()));
+        for (key, flag, words) in flags.filter(|(_, _, words)| !words.is_empty()) {
+            layers.add(key, Origin::Flag(flag), Raw::Flag(words.to_vec()));
         }
         Ok(layers)
     }
@@ -72,13 +75,15 @@ impl Layers {
             })?;
             effective = (origin, Some(value));
         }
-        self.origins.insert(key, effective.0);
-        Ok(effective.1.unwrap_or_else(default))
+        let (origin, value) = effective;
+        let value = value.unwrap_or_else(default);
+        self.resolved.push(key, kind.print(&value), origin);
+        Ok(value)
     }
 
-    /// Where each resolved setting came from.
-    pub(super) fn into_origins(self) -> BTreeMap<&'static str, Origin> {
-        self.origins
+    /// All that was resolved, in that order.
+    pub(super) fn into_resolved(self) -> Resolved {
+        self.resolved
     }
 
     fn add(&mut self, key: &'static str, origin: Origin, raw: Raw) {
@@ -131,7 +136,7 @@ impl Layers {
             let lowered = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
             let known = match name.as_str() {
                 FILE_VARIABLE => continue,
-                name if name == alias => Some(alias_key),
+                name if name == alias => self.known(alias_key),
                 // Only the upper-case spelling: a second one could contradict it.
                 name if name.to_uppercase() == name => self.known(&lowered),
                 _ => None,
@@ -174,8 +179,8 @@ fn read(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// The process's environment as far as it concerns the engine. Text that is not UTF-8 comes with
-/// U+FFFD in it, which `Config::load` refuses.
+/// The process's environment as far as it concerns the daemons. Text that is not UTF-8 comes with
+/// U+FFFD in it, which loading refuses.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, text)| {
         let name = name.to_string_lossy().into_owned();

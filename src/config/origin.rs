@@ -17,7 +17,7 @@ pub enum Origin {
     },
     /// The environment variable of this name.
     Environment(String),
-    /// The flag of this key.
+    /// The flag of this name (a `_` in it stands for `-`).
     Flag(&'static str),
 }
 

@@ -1,203 +1,167 @@
-//! The table of all settings. A row is the whole of a setting: its documentation (also that of
-//! its flag), its type, its kind (what may be written), its default and its flag's details. A
-//! default may use the settings above it.
+//! What the tables of settings are made of: the macro that turns a table into flags and a
+//! configuration, and the kinds and defaults that the engine and the target share.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{DEVICES, Device, HUGEPAGES, Hugepages};
-use super::kind::{Bytes, FilePath, Integer, Kind, List, Listen, Optional, Span, Switch};
-use super::layers::Layers;
-use super::origin::{ConfigError, Origin};
-use super::token::Token;
+use super::kind::{Address, FilePath, Integer, List, Optional, OrOff};
+use super::quantity::{Bytes, Span};
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
 
-const DAY: Duration = Duration::from_secs(86_400);
-const HOUR: Duration = Duration::from_secs(3_600);
-const TENTH: Duration = Duration::from_millis(100);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const TENTH: Duration = Duration::from_millis(100);
 
-/// A Unix socket's path, without the zero byte that ends it (sun_path in unix(7)).
-const SOCKET_PATH: FilePath = FilePath { bytes_max: 107 };
-/// Any other path, without the zero byte that ends it (PATH_MAX).
+/// The port targets listen on.
+pub(super) const PEER_PORT: u16 = 18_515;
+
+/// A path, without the zero byte that ends it (PATH_MAX).
 const PATH: FilePath = FilePath { bytes_max: 4_095 };
+pub(super) const OPTIONAL_PATH: Optional<FilePath> = Optional(PATH);
+pub(super) const PATHS: List<FilePath> = List {
+    item: PATH,
+    separator: ':',
+};
 
+/// Ports of an RDMA device are counted from 1 (ibv_query_port(3)).
+pub(super) const DEVICE_PORT: Optional<Integer<u8>> = Optional(Integer(1..=u8::MAX));
+pub(super) const GID_INDEX: Optional<Integer<u8>> = Optional(Integer(0..=u8::MAX));
+
+pub(super) const BUFFER_SIZE: Bytes = Bytes {
+    range: MIB..=4_096 * GIB,
+    rule: |size| size.is_multiple_of(4_096),
+    rule_text: "a multiple of 4096",
+};
+pub(super) const MAX_TRANSFER_SIZE: Bytes = Bytes {
+    range: 4 * KIB..=512 * MIB,
+    rule: u64::is_power_of_two,
+    rule_text: "a power of two",
+};
+
+pub(super) const WORKERS: Integer<u16> = Integer(1..=256);
+/// How many connections, or what each of them may hold.
+pub(super) const COUNT: Integer<u32> = Integer(1..=65_536);
+/// How long something may take; it can not be switched off.
+pub(super) const TIMEOUT: Span = Span(TENTH..=HOUR);
+/// How long something is waited for, which may be not at all.
+pub(super) const GRACE: Span = Span(Duration::ZERO..=HOUR);
+
+/// Where the engine's endpoints are by default; the target's are on the next port.
+pub(super) const METRICS_PORT: u16 = 9_464;
+pub(super) const fn metrics_listen(port: u16) -> OrOff<Address> {
+    OrOff(Address { port })
+}
+
+/// 64 MiB, or the largest power of two in a quarter of the pool.
+pub(super) fn default_max_transfer_size(buffer_size: u64) -> u64 {
+    let quarter = (buffer_size / 4).checked_ilog2().map_or(0, |log| 1 << log);
+    quarter.clamp(4 * KIB, 64 * MIB)
+}
+
+pub(super) fn default_workers() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+    u16::try_from(cores).unwrap_or(1)
+}
+
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// The flags' struct and the configuration's, of one table. A row is the whole of a setting: its
+/// documentation (also that of its flag), its key (and the flag's name, where that is another),
+/// its type, its kind (what may be written), its default and its flag's details. A kind and a
+/// default may use the settings above it. Behind the configuration's name are the secrets that
+/// are read from files. `checked` of the configuration is in `check`.
 macro_rules! settings {
-    ($($(#[$doc:meta])+ $name:ident: $type:ty = $kind:expr, default $default:expr, [$($arg:tt)*];)+) => {
+    (
+        $(#[$args_doc:meta])+ flags $Args:ident;
+        $(#[$config_doc:meta])+ config $Config:ident {
+            $($(#[$secret_doc:meta])+ $secret:ident,)+
+        }
+        $(
+            $(#[$doc:meta])+
+            $name:ident $(($flag:literal))?: $type:ty = $kind:expr, default $default:expr,
+            [$($arg:tt)*];
+        )+
+    ) => {
         const KEYS: &[&str] = &[$(stringify!($name)),+];
 
-        /// The flags of `rdma-engine server` and `check-config`. A flag's words are kept as they
-        /// came: [`Config::load`] gives them their meaning.
+        $(#[$args_doc])+
         #[derive(clap::Args, Clone, Debug, Default)]
-        pub struct ServerArgs {
+        pub struct $Args {
             /// Configuration file (TOML). Flags and the environment (RDMA_ENGINE_..., as in
-            /// RDMA_ENGINE_MAX_SESSIONS) override it.
+            /// RDMA_ENGINE_BUFFER_SIZE) override it.
             #[arg(short, long, value_name = "FILE")]
-            pub config: Option<PathBuf>,
-            $($(#[$doc])+ #[arg(long, $($arg)*)] pub $name: Vec<String>,)+
+            pub config: Option<std::path::PathBuf>,
+            $($(#[$doc])+ #[arg(long, $(long = $flag,)? $($arg)*)] pub $name: Vec<String>,)+
         }
 
-        impl ServerArgs {
-            fn given(&self) -> impl Iterator<Item = (&'static str, &[String])> {
-                [$((stringify!($name), self.$name.as_slice())),+].into_iter()
+        impl $Args {
+            /// Key, flag and words of each.
+            fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, &[String])> {
+                [$((
+                    stringify!($name),
+                    $crate::config::settings::flag_name!($name $($flag)?),
+                    self.$name.as_slice(),
+                )),+]
+                .into_iter()
             }
         }
 
-        /// The effective configuration: complete, checked, free of contradictions.
+        $(#[$config_doc])+
         #[derive(Clone, Debug)]
-        pub struct Config {
+        pub struct $Config {
             $($(#[$doc])+ pub $name: $type,)+
-            /// What `auth_token_file` holds; None when no token is asked for.
-            pub auth_token: Option<Token>,
-            origins: BTreeMap<&'static str, Origin>,
+            $($(#[$secret_doc])+ pub $secret: Option<$crate::config::Token>,)+
+            pub(super) resolved: $crate::config::resolved::Resolved,
         }
 
-        impl Config {
-            fn resolve(layers: Layers) -> Result<Self, ConfigError> {
-                let mut layers = layers;
+        impl $Config {
+            /// Reads and checks everything, touching nothing but the files it names.
+            ///
+            /// # Errors
+            /// The first thing that is unknown, malformed, out of bounds, contradictory or
+            /// missing on disk, with the place it was given at and what is allowed there.
+            pub fn load(
+                args: &$Args,
+                environment: impl Iterator<Item = (String, String)>,
+            ) -> Result<Self, $crate::config::ConfigError> {
+                let mut layers = $crate::config::layers::Layers::gather(
+                    KEYS,
+                    args.config.as_deref(),
+                    environment,
+                    args.given(),
+                )?;
                 $(let $name: $type = layers.resolve(stringify!($name), &$kind, || $default)?;)+
-                Ok(Self { $($name,)+ auth_token: None, origins: layers.into_origins() })
+                let resolved = layers.into_resolved();
+                Self { $($name,)+ $($secret: None,)+ resolved }.checked()
             }
 
-            /// Every setting as a file would have it; None when it is not set at all.
-            pub(super) fn values(&self) -> Vec<(&'static str, Option<toml::Value>)> {
-                vec![$((stringify!($name), $kind.print(&self.$name))),+]
+            /// Where the setting `key` (a field's name) was given.
+            pub fn origin(&self, key: &str) -> &$crate::config::Origin {
+                self.resolved.origin(key)
+            }
+
+            /// The configuration as a file that yields the same again, each value with its
+            /// origin. Paths of secrets are in it, secrets are not.
+            pub fn to_toml(&self) -> String {
+                self.resolved.to_toml()
             }
         }
     };
 }
 
-settings! {
-    /// RDMA device: auto or none [default: auto]
-    device: Device = DEVICES, default Device::Auto, [short, value_name = "NAME"];
-
-    /// Port for peers that speak RDMA with this engine [default: 18515]
-    port: u16 = Integer(1..=u16::MAX), default 18_515, [short, value_name = "PORT"];
-
-    /// Sessions that may be open at once [default: 1000]
-    max_sessions: u32 = Integer(1..=1_000_000), default 1_000, [value_name = "COUNT"];
-
-    /// Life of a session when the client names none, seconds or e.g. 5m [default: 300]
-    session_timeout: Duration = Span(TENTH..=DAY), default Duration::from_secs(300),
-        [value_name = "TIME"];
-
-    /// Longest life of a session a client may ask for [default: 1h, or session-timeout if longer]
-    session_timeout_max: Duration = Span(TENTH..=DAY), default HOUR.max(session_timeout),
-        [value_name = "TIME"];
-
-    /// Size of the buffer pool, bytes or e.g. 4GiB, a multiple of 4096 [default: 1GiB]
-    buffer_size: u64 = Bytes {
-        range: MIB..=4_096 * GIB,
-        rule: |size| size.is_multiple_of(4_096),
-        rule_text: "a multiple of 4096",
-    }, default GIB, [value_name = "BYTES"];
-
-    /// Largest single transfer, a power of two up to half of the pool [default: 64MiB, or a
-    /// quarter of the pool if that is less]
-    max_transfer_size: u64 = Bytes {
-        range: 4 * KIB..=512 * MIB,
-        rule: u64::is_power_of_two,
-        rule_text: "a power of two",
-    }, default default_max_transfer_size(buffer_size), [value_name = "BYTES"];
-
-    /// Unix socket to serve on [default: /tmp/rdma-engine.sock] [env also: RDMA_SOCKET_PATH]
-    ipc_socket: PathBuf = SOCKET_PATH, default PathBuf::from("/tmp/rdma-engine.sock"),
-        [value_name = "PATH"];
-
-    /// Log at level debug (RUST_LOG overrides)
-    debug: bool = Switch, default false, [
-        value_name = "true|false", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true"];
-
-    /// Directory with SeaweedFS volumes to serve; may be repeated
-    volumes: Vec<PathBuf> = List { item: PATH, separator: ':' }, default Vec::new(),
-        [value_name = "DIR"];
-
-    /// Directory with the volumes' indexes, where they are not beside the data
-    index_dir: Option<PathBuf> = Optional(PATH), default None, [value_name = "DIR"];
-
-    /// Read volumes with O_DIRECT, past the page cache
-    direct_io: bool = Switch, default false, [
-        value_name = "true|false", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true"];
-
-    /// Worker threads [default: one a core, at most 4]
-    workers: u16 = Integer(1..=256), default default_workers(), [value_name = "COUNT"];
-
-    /// Where /metrics, /healthz and /readyz are served, or off [default: 127.0.0.1:9464]
-    metrics_listen: Option<SocketAddr> = Listen,
-        default Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9_464))), [value_name = "ADDR:PORT"];
-
-    /// Huge pages for the pool: auto, require or never [default: auto]
-    hugepages: Hugepages = HUGEPAGES, default Hugepages::Auto, [value_name = "WHEN"];
-
-    /// Client connections that may be open at once [default: 1024]
-    max_connections: u32 = Integer(1..=65_536), default 1_024, [value_name = "COUNT"];
-
-    /// User that may connect, besides root and the engine's own; may be repeated
-    allowed_uids: Vec<u32> = List { item: Integer(0..=u32::MAX), separator: ',' },
-        default Vec::new(), [value_name = "UID"];
-
-    /// File with the token clients must show; not readable by everyone
-    auth_token_file: Option<PathBuf> = Optional(PATH), default None, [value_name = "FILE"];
-
-    /// How long the sessions of a client that is gone stay [default: 2s]
-    client_grace: Duration = Span(Duration::ZERO..=HOUR), default Duration::from_secs(2),
-        [value_name = "TIME"];
-
-    /// How long a client may take to finish a frame it began, or to take a reply [default: 30s]
-    frame_timeout: Duration = Span(TENTH..=HOUR), default Duration::from_secs(30),
-        [value_name = "TIME"];
-
-    /// How long a stop waits for what is in flight [default: 10s]
-    shutdown_timeout: Duration = Span(Duration::ZERO..=HOUR), default Duration::from_secs(10),
-        [value_name = "TIME"];
+/// The flag's own name, or else the key's.
+macro_rules! flag_name {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $flag:literal) => {
+        $flag
+    };
 }
 
-/// 64 MiB, or the largest power of two in a quarter of the pool.
-fn default_max_transfer_size(buffer_size: u64) -> u64 {
-    let quarter = (buffer_size / 4).checked_ilog2().map_or(0, |log| 1 << log);
-    quarter.clamp(4 * KIB, 64 * MIB)
-}
-
-fn default_workers() -> u16 {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-    u16::try_from(cores).unwrap_or(1)
-}
-
-impl Config {
-    /// Reads and checks everything, touching nothing but the files it names.
-    ///
-    /// # Errors
-    /// The first thing that is unknown, malformed, out of bounds, contradictory or missing on
-    /// disk, with the place it was given at and what is allowed there.
-    pub fn load(
-        args: &ServerArgs,
-        environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let layers = Layers::gather(KEYS, args.config.as_deref(), environment, args.given())?;
-        Self::resolve(layers)?.checked()
-    }
-
-    /// Where the setting `key` (a field's name) was given.
-    pub fn origin(&self, key: &str) -> &Origin {
-        self.origins.get(key).unwrap_or(&Origin::Default)
-    }
-
-    /// The configuration as a file that yields the same again, each value with its origin. Paths
-    /// of secrets are in it, secrets are not.
-    pub fn to_toml(&self) -> String {
-        let line = |(key, value): (&'static str, Option<toml::Value>)| {
-            let origin = self.origin(key);
-            match value {
-                Some(value) => format!("{key} = {value}  # {origin}\n"),
-                None => format!("# {key} is not set  # {origin}\n"),
-            }
-        };
-        self.values().into_iter().map(line).collect()
-    }
-}
+pub(super) use {flag_name, settings};

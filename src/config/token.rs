@@ -1,4 +1,4 @@
-//! The token clients must show, when one is configured.
+//! The token clients must show and the secret peers share, when one is configured.
 
 use std::fmt;
 use std::io::Read;
@@ -7,18 +7,19 @@ use std::path::Path;
 
 use subtle::ConstantTimeEq;
 
-/// The longest token, bytes.
+/// The longest token or peers' secret, bytes.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-/// A shared secret of 1 to [`TOKEN_BYTES_MAX`] bytes. It is never printed.
+/// A shared secret, one line of 1 to [`TOKEN_BYTES_MAX`] bytes. It is never printed.
 #[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
-    /// Reads the token from a file of one line that others than its owner and group can neither
-    /// read nor write. The error says what is wrong with the file and what is allowed.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let failed = |error| format!("reading the token: {error}; allowed: a readable file");
+    /// Reads it from a file of one line that others than its owner and group can neither read nor
+    /// write. The error says what is wrong with the file and what is allowed; `what` is what the
+    /// secret is called there.
+    pub(super) fn read(path: &Path, what: &str) -> Result<Self, String> {
+        let failed = |error| format!("reading the {what}: {error}; allowed: a readable file");
         let file = std::fs::File::options()
             .read(true)
             // A FIFO must not hold the start up.
@@ -27,7 +28,9 @@ impl Token {
             .map_err(failed)?;
         let facts = file.metadata().map_err(failed)?;
         if !facts.is_file() {
-            return Err("is not a file; allowed: a file with the token in it".to_owned());
+            return Err(format!(
+                "is not a file; allowed: a file with the {what} in it"
+            ));
         }
         if facts.mode() & 0o006 != 0 {
             let mode = facts.mode() & 0o7777;
@@ -40,24 +43,24 @@ impl Token {
         // Two more for the line's end, one more to see that there is more.
         let limit = TOKEN_BYTES_MAX as u64 + 3;
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-        Self::parse(bytes)
+        Self::parse(bytes, what)
     }
 
-    fn parse(bytes: Vec<u8>) -> Result<Self, String> {
+    fn parse(bytes: Vec<u8>, what: &str) -> Result<Self, String> {
         let allowed = format!("allowed: one line of 1 to {TOKEN_BYTES_MAX} bytes of UTF-8");
         let Ok(text) = String::from_utf8(bytes) else {
-            return Err(format!("the token is not UTF-8; {allowed}"));
+            return Err(format!("the {what} is not UTF-8; {allowed}"));
         };
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let token = line.strip_suffix('\r').unwrap_or(line);
         if token.is_empty() {
-            return Err(format!("the token is empty; {allowed}"));
+            return Err(format!("the {what} is empty; {allowed}"));
         }
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(format!("the token is too long; {allowed}"));
+            return Err(format!("the {what} is too long; {allowed}"));
         }
         if token.contains(char::is_control) {
-            return Err(format!("the token contains control characters; {allowed}"));
+            return Err(format!("the {what} contains control characters; {allowed}"));
         }
         Ok(Self(token.to_owned()))
     }
@@ -66,6 +69,11 @@ impl Token {
     /// equal.
     pub fn matches(&self, shown: &str) -> bool {
         self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+
+    /// Its bytes, to key a message authentication code with.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

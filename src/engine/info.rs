@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::{Engine, unix_ns};
+use super::{Engine, Network, unix_ns};
 use crate::error::Result;
 use crate::protocol::PROTOCOL_VERSION;
 use crate::protocol::message::{
@@ -27,19 +27,35 @@ impl Engine {
         let steps = self.steps_down();
         let mut supported_auth = vec!["peercred".to_owned()];
         supported_auth.extend(self.token.is_some().then(|| "token".to_owned()));
+        let Network { adapter, peers, .. } = &self.network;
+        let adapter = adapter.as_ref();
+        let [by_verbs, by_tcp, _] = self.network.peers_by_state();
+        let transports = [
+            (Transport::Local, true),
+            (Transport::Verbs, by_verbs > 0),
+            (Transport::Tcp(None), by_tcp > 0),
+        ];
+        let troubles = peers.iter().filter_map(|peer| {
+            let trouble = peer.trouble()?;
+            Some(format!("peer {}: {trouble}", peer.address.name))
+        });
         GetCapabilitiesResponse {
-            // There is no RDMA transport in this build: no device, and none invented.
-            device_name: "none".to_owned(),
-            vendor_id: 0,
+            device_name: adapter.map_or("none", |a| a.name()).to_owned(),
+            vendor_id: adapter.map_or(0, |a| a.vendor_id()),
             max_transfer_size: self.limits.max_transfer,
             max_sessions: self.sessions.limit() as u64,
             active_sessions: self.sessions.count().0 as u64,
-            port_gid: String::new(),
-            port_lid: 0,
+            port_gid: adapter.map_or_else(String::new, |a| a.gid().to_string()),
+            port_lid: adapter.map_or(0, |a| a.lid()),
             supported_auth,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            real_rdma: false,
-            transports: vec![Transport::Local.as_str().to_owned()],
+            // Only when reads do go by RDMA, not when they merely could.
+            real_rdma: by_verbs > 0,
+            transports: transports
+                .into_iter()
+                .filter(|(_, used)| *used)
+                .map(|(transport, _)| transport.as_str().to_owned())
+                .collect(),
             pool_bytes: self.pool.size_bytes() as u64,
             pool_page_size: self.pool.page_bytes() as u64,
             pool_registered: steps.fixed_buffers.is_none(),
@@ -48,6 +64,7 @@ impl Engine {
                 .hugepages
                 .into_iter()
                 .chain(steps.fixed_buffers)
+                .chain(troubles)
                 .collect(),
             request_id: None,
         }

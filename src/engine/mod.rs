@@ -6,7 +6,6 @@
 mod complete;
 mod info;
 mod read;
-mod volumes;
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,12 +16,12 @@ use tokio::sync::Semaphore;
 
 use crate::config::Token;
 use crate::error::{Code, Error, Result};
+use crate::peer::{Links, PeerSettings, PeerStatus};
 use crate::pool::Pool;
 use crate::session::{Clients, SessionError, Sessions};
-use crate::source::Reader;
+use crate::source::{Reader, Volumes};
 use crate::telemetry::{Metrics, Observe, Observed};
-
-pub use volumes::Volumes;
+use crate::verbs::Adapter;
 
 /// The limits a request meets.
 #[derive(Clone, Debug)]
@@ -44,6 +43,19 @@ pub struct StepsDown {
     pub fixed_buffers: Option<String>,
 }
 
+/// What there is beyond this host.
+#[derive(Debug)]
+pub struct Network {
+    /// The RDMA device in use.
+    pub adapter: Option<Arc<Adapter>>,
+    /// The peers.
+    pub peers: Vec<Arc<PeerStatus>>,
+    /// How they are talked to.
+    pub settings: Arc<PeerSettings>,
+    /// How long to poll for an RDMA completion before sleeping.
+    pub completion_poll: Duration,
+}
+
 /// Everything the workers share.
 pub struct Engine {
     /// Where reads land.
@@ -60,6 +72,8 @@ pub struct Engine {
     pub decoders: Arc<Semaphore>,
     /// Open connections.
     pub connections: Arc<AtomicU64>,
+    /// What there is beyond this host.
+    pub network: Network,
     limits: Limits,
     token: Option<Token>,
     boot_id: String,
@@ -73,6 +87,8 @@ pub struct Worker {
     pub engine: Arc<Engine>,
     /// What it reads with.
     pub reader: Reader,
+    /// Its links to the peers.
+    pub links: Rc<Links>,
 }
 
 impl Engine {
@@ -85,6 +101,7 @@ impl Engine {
         sessions: Arc<Sessions>,
         volumes: Volumes,
         metrics: Arc<Metrics>,
+        network: Network,
         limits: Limits,
         token: Option<Token>,
     ) -> Result<Self, getrandom::Error> {
@@ -99,6 +116,7 @@ impl Engine {
             metrics,
             decoders: Arc::new(Semaphore::new(cores)),
             connections: Arc::default(),
+            network,
             limits,
             token,
             boot_id: crate::session::SessionId::new(0, random).to_string(),
@@ -166,10 +184,33 @@ impl Engine {
     }
 }
 
+impl Network {
+    /// Peers that are read by RDMA, those that are connected but not, and those that are not.
+    fn peers_by_state(&self) -> [u64; 3] {
+        let mut states = [0; 3];
+        for peer in &self.peers {
+            let state = match (
+                peer.with_verbs.load(Ordering::Relaxed),
+                peer.connected.load(Ordering::Relaxed),
+            ) {
+                (1.., _) => 0,
+                (0, 1..) => 1,
+                (0, 0) => 2,
+            };
+            states[state] += 1;
+        }
+        states
+    }
+}
+
 impl Worker {
-    /// A worker of `engine` that reads with `reader`.
-    pub fn new(engine: Arc<Engine>, reader: Reader) -> Rc<Self> {
-        Rc::new(Self { engine, reader })
+    /// A worker of `engine` that reads with `reader` and over `links`.
+    pub fn new(engine: Arc<Engine>, reader: Reader, links: Rc<Links>) -> Rc<Self> {
+        Rc::new(Self {
+            engine,
+            reader,
+            links,
+        })
     }
 }
 
@@ -177,9 +218,14 @@ impl Observe for Engine {
     fn observe(&self) -> Observed {
         let pool = self.pool.usage();
         let steps = self.steps_down();
+        let [peers_verbs, peers_tcp, peers_down] = self.network.peers_by_state();
         Observed {
+            peers_verbs,
+            peers_tcp,
+            peers_down,
             sessions_active: self.sessions.count().0 as u64,
             connections_active: self.connections.load(Ordering::Relaxed),
+            leases_active: 0,
             pool_free_bytes: pool.free,
             pool_reserved_bytes: pool.reserved,
             pool_in_flight_bytes: pool.in_flight,

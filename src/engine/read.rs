@@ -1,6 +1,5 @@
 //! StartRead: a place in the slab, a buffer, the bytes, a lease.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -10,8 +9,10 @@ use crate::error::{Code, Error, Result};
 use crate::pool::Owner;
 use crate::protocol::message::{StartRead, StartReadResponse};
 use crate::session::{ClientKey, Held, SessionId};
-use crate::source::{self, Landed, Wanted};
+use crate::source::remote::{Place, Remote};
+use crate::source::{Landed, Wanted, local};
 use crate::telemetry::RateLimited;
+use crate::verbs::RemoteMemory;
 
 impl Worker {
     /// Serves a StartRead of `client`. Returns the reply, and the session that is lost if the
@@ -45,9 +46,13 @@ impl Worker {
             })
             .map_err(|e| engine.explain(request, e))?;
 
+        engine.metrics.landed(&landed);
         let transfer_size = landed.data.len() as u64;
         let lease = landed.buffer.lease();
         let mut reply = StartReadResponse {
+            local_key: engine.network.adapter.as_ref().map_or(0, |adapter| {
+                adapter.local_key(lease.offset() + landed.data.start)
+            }),
             local_addr: lease.local_address(landed.data.start),
             pool_offset: (lease.offset() + landed.data.start) as u64,
             transfer_size,
@@ -65,7 +70,6 @@ impl Worker {
             crc: landed.crc,
         })?;
         reply.session_id = session.to_string();
-        engine.metrics.bytes_read(transfer_size);
         engine.metrics.pool_leases.increment(1);
         tracing::debug!(
             %session,
@@ -75,6 +79,8 @@ impl Worker {
             needle = format_args!("{:x}", request.needle_id),
             bytes = transfer_size,
             verified = landed.crc_verified,
+            transport = landed.transport.as_str(),
+            completion_ns = landed.completion.map_or(0, |c| c.as_nanos() as u64),
             elapsed = ?started.elapsed(),
             "read landed"
         );
@@ -87,18 +93,6 @@ impl Worker {
         request: &StartRead,
         deadline: Instant,
     ) -> Result<Landed> {
-        let collection = request.collection.as_deref();
-        let volume = self
-            .engine
-            .volumes
-            .find(request.volume_id, collection)
-            .await?;
-        if volume.is_far_behind() {
-            let volume = Arc::clone(&volume);
-            tokio::task::spawn_blocking(move || volume.catch_up())
-                .await
-                .map_err(|e| Error::new(Code::Internal, format!("reading the index: {e}")))??;
-        }
         let wanted = Wanted {
             needle_id: request.needle_id,
             cookie: request.cookie,
@@ -106,7 +100,36 @@ impl Worker {
             size: request.size,
             owner: Owner(client.0),
         };
-        source::local::read(&self.reader, &volume, &wanted, deadline).await
+        let remote = Remote {
+            reader: &self.reader,
+            links: &self.links,
+            metrics: &self.engine.metrics,
+        };
+        let place = Place {
+            volume_id: request.volume_id,
+            collection: request.collection.as_deref(),
+            peer: request.peer.as_deref(),
+        };
+        if request.remote_addr != 0 || request.remote_key != 0 {
+            let memory = RemoteMemory {
+                addr: request.remote_addr,
+                rkey: request.remote_key,
+            };
+            return remote
+                .read_named(place.peer, memory, &wanted, deadline)
+                .await;
+        }
+        let volumes = &self.engine.volumes;
+        let id = request.volume_id;
+        // A volume of this host first; the disk is not looked at for one that a peer has.
+        let here = place.peer.is_none() && (volumes.knows(id) || !self.links.serve(id));
+        if here {
+            match volumes.find(id, place.collection).await {
+                Err(error) if error.code == Code::VolumeNotFound && !self.links.is_empty() => {}
+                found => return local::read(&self.reader, &*found?, &wanted, deadline).await,
+            }
+        }
+        remote.read(place, &wanted, deadline).await
     }
 }
 
@@ -117,12 +140,6 @@ impl Engine {
             return Err(Error::new(
                 Code::ShuttingDown,
                 "the engine is shutting down; read elsewhere or try again soon",
-            ));
-        }
-        if request.remote_addr != 0 || request.remote_key != 0 || request.peer.is_some() {
-            return Err(Error::new(
-                Code::NoRoute,
-                "this engine has no peers; leave remote_addr, remote_key and peer out to read volumes of its host",
             ));
         }
         Ok(())

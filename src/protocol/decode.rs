@@ -101,7 +101,7 @@ fn check_text(what: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
     }
 }
 
-pub(super) fn limited<T: for<'de> Deserialize<'de>>(
+pub(crate) fn limited<T: for<'de> Deserialize<'de>>(
     reader: impl std::io::Read,
 ) -> Result<T, rmp_serde::decode::Error> {
     let mut decoder = Deserializer::new(reader);

@@ -7,10 +7,12 @@ pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// The stream can not be followed any further: close it after saying so.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a frame of {announced} bytes was announced; the limit is {MAX_FRAME_BYTES}")]
+#[error("a frame of {announced} bytes was announced; the limit is {limit}")]
 pub struct FrameError {
     /// The length in the prefix.
     pub announced: usize,
+    /// What is allowed here.
+    pub limit: usize,
 }
 
 /// What the start of a byte stream holds.
@@ -27,12 +29,17 @@ pub enum Next<'a> {
 /// # Errors
 /// When the prefix announces more than [`MAX_FRAME_BYTES`].
 pub fn next_frame(bytes: &[u8]) -> Result<Next<'_>, FrameError> {
+    next_frame_within(bytes, MAX_FRAME_BYTES)
+}
+
+/// Finds the first frame at the start of `bytes`, where frames are smaller than elsewhere.
+pub(crate) fn next_frame_within(bytes: &[u8], limit: usize) -> Result<Next<'_>, FrameError> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
         return Ok(Next::Need(LENGTH_BYTES));
     };
     let announced = u32::from_le_bytes(*prefix) as usize;
-    if announced > MAX_FRAME_BYTES {
-        return Err(FrameError { announced });
+    if announced > limit {
+        return Err(FrameError { announced, limit });
     }
     match rest.get(..announced) {
         Some(payload) => Ok(Next::Frame(payload, LENGTH_BYTES + announced)),
@@ -41,7 +48,7 @@ pub fn next_frame(bytes: &[u8]) -> Result<Next<'_>, FrameError> {
 }
 
 /// Appends a frame to `out`: `write` appends the payload, the length is filled in after it.
-pub(super) fn append<E>(
+pub(crate) fn append<E>(
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -85,7 +92,8 @@ mod tests {
         assert_eq!(
             next_frame(&past),
             Err(FrameError {
-                announced: MAX_FRAME_BYTES + 1
+                announced: MAX_FRAME_BYTES + 1,
+                limit: MAX_FRAME_BYTES,
             })
         );
     }

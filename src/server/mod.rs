@@ -3,78 +3,60 @@
 //! The control thread (the one that calls [`run`]) accepts connections, sweeps sessions and
 //! waits for signals; workers serve; telemetry has a thread of its own.
 
-mod pages;
 mod worker;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use crate::config::Config;
-use crate::engine::{Engine, Limits, StepsDown, Volumes};
-use crate::ipc::{BindError, Listener, Policy};
+use crate::config::{Config, TransportChoice};
+use crate::daemon::{STARTING_A_WORKER, Signals, StartError, WorkerThread, pages};
+use crate::engine::{Engine, Limits, Network, StepsDown};
+use crate::ipc::{Accepted, Listener, Policy};
+use crate::peer::{PeerSettings, PeerStatus};
 use crate::pool::Pool;
 use crate::session::Sessions;
-use crate::telemetry::{Endpoints, ListenError, Metrics, Page, Readiness, State};
+use crate::source::Volumes;
+use crate::telemetry::{Endpoints, Metrics, Page, Readiness, State};
 use crate::uring::Registration;
-use crate::volume::{Registry, VolumeError};
-
-use worker::WorkerThread;
+use crate::verbs::{Access, Adapter};
+use crate::volume::Registry;
 
 /// How often leases and clients are looked at; deadlines are kept within twice this.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(40);
-
-/// Why the daemon does not run.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each message says what it is")]
-pub enum ServerError {
-    #[error("{0}")]
-    Bind(#[from] BindError),
-    #[error("{0}")]
-    Listen(#[from] ListenError),
-    #[error("opening the volumes: {0}")]
-    Volumes(#[from] VolumeError),
-    #[error("the buffer pool of {bytes} bytes: {source}; {hint}")]
-    Pool {
-        bytes: u64,
-        source: io::Error,
-        hint: String,
-    },
-    #[error("metrics: {0}")]
-    Metrics(String),
-    #[error("{doing}: {source}")]
-    Io {
-        doing: &'static str,
-        source: io::Error,
-    },
-}
-
-impl ServerError {
-    fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { doing, source }
-    }
-}
 
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When something it needs can not be had at start.
-pub fn run(config: &Config) -> Result<(), ServerError> {
+pub fn run(config: &Config) -> Result<(), StartError> {
     // First of all, so that a second daemon stops before it takes memory.
     let listener = Listener::bind(&config.ipc_socket)?;
-    let (metrics, handle) = Metrics::install().map_err(|e| ServerError::Metrics(e.to_string()))?;
+    let (metrics, handle) = Metrics::install().map_err(|e| StartError::Metrics(e.to_string()))?;
     let metrics = Arc::new(metrics);
     let registry = Registry::open(
         &config.volumes,
         config.index_dir.as_deref(),
         config.direct_io,
     )?;
-    let (pool, ordinary_pages) = pages::allocate(config)?;
+    let (pool, ordinary_pages) = pages::allocate(
+        config.buffer_size,
+        config.max_transfer_size,
+        config.hugepages,
+    )?;
+    let ports = config.port_choice();
+    let adapter = Adapter::open(&config.device, &ports, &pool, Access::LandReads)?;
+    if adapter.is_none() && config.transport == TransportChoice::Verbs {
+        return Err(StartError::NoDevice);
+    }
+    if let Some(adapter) = &adapter {
+        metrics
+            .registrations
+            .increment(adapter.registrations() as u64);
+    }
     let engine = Arc::new(engine(
         config,
+        adapter,
         Arc::clone(&pool),
         registry,
         Arc::clone(&metrics),
@@ -98,7 +80,7 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(ServerError::io("starting the control runtime"))?;
+        .map_err(StartError::io("starting the control runtime"))?;
     let served = runtime.block_on(control(config, &engine, &readiness, listener, &workers));
     for worker in workers {
         worker.stop();
@@ -110,10 +92,11 @@ pub fn run(config: &Config) -> Result<(), ServerError> {
 
 fn engine(
     config: &Config,
+    adapter: Option<Arc<Adapter>>,
     pool: Arc<Pool>,
     registry: Registry,
     metrics: Arc<Metrics>,
-) -> Result<Engine, ServerError> {
+) -> Result<Engine, StartError> {
     let limits = Limits {
         max_transfer: config.max_transfer_size,
         session_timeout: config.session_timeout,
@@ -121,15 +104,28 @@ fn engine(
     };
     let sessions = Sessions::new(config.max_sessions as usize);
     let token = config.auth_token.clone();
+    let peers = config.peers.iter().cloned();
+    let network = Network {
+        adapter,
+        peers: peers.map(|peer| Arc::new(PeerStatus::new(peer))).collect(),
+        settings: Arc::new(PeerSettings {
+            secret: config.peer_secret.clone(),
+            transport: config.transport,
+            timeout: config.peer_timeout,
+            keepalive: config.peer_keepalive,
+        }),
+        completion_poll: config.completion_poll,
+    };
     Engine::new(
         pool,
         sessions,
         Volumes::new(registry),
         metrics,
+        network,
         limits,
         token,
     )
-    .map_err(|e| ServerError::Io {
+    .map_err(|e| StartError::Io {
         doing: "drawing a boot id",
         source: e.into(),
     })
@@ -139,16 +135,12 @@ fn engine(
 fn start_workers(
     config: &Config,
     engine: &Arc<Engine>,
-) -> Result<(Vec<WorkerThread>, Option<String>), ServerError> {
+) -> Result<(Vec<WorkerThread<Accepted>>, Option<String>), StartError> {
     let mut workers = Vec::new();
     let mut refused = None;
     for number in 0..config.workers {
-        let (worker, registration) =
-            WorkerThread::start(number, Arc::clone(engine), config.frame_timeout).map_err(
-                ServerError::io(
-                    "starting a worker's io_uring (is it disabled? see kernel.io_uring_disabled)",
-                ),
-            )?;
+        let (worker, registration) = worker::start(number, engine, config.frame_timeout)
+            .map_err(StartError::io(STARTING_A_WORKER))?;
         workers.push(worker);
         match registration {
             Registration::Fixed(regions) => engine.metrics.registrations.increment(regions as u64),
@@ -165,6 +157,8 @@ fn announce(config: &Config, engine: &Engine) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         socket = %config.ipc_socket.display(),
+        device = engine.network.adapter.as_ref().map_or("none", |a| a.name()),
+        peers = engine.network.peers.len(),
         pool_bytes = engine.pool.size_bytes(),
         page_bytes = engine.pool.page_bytes(),
         max_transfer_bytes = config.max_transfer_size,
@@ -181,9 +175,9 @@ async fn control(
     engine: &Arc<Engine>,
     readiness: &Readiness,
     mut listener: Listener,
-    workers: &[WorkerThread],
-) -> Result<(), ServerError> {
-    let mut terminate = Signals::new().map_err(ServerError::io("watching for signals"))?;
+    workers: &[WorkerThread<Accepted>],
+) -> Result<(), StartError> {
+    let mut terminate = Signals::new().map_err(StartError::io("watching for signals"))?;
     let policy = Policy {
         allowed_uids: config.allowed_uids.clone(),
         max_connections: u64::from(config.max_connections),
@@ -197,8 +191,15 @@ async fn control(
     readiness.set(State::Ready);
     let accepting = listener.accept(&policy, &engine.connections, &engine.metrics, deal);
     let sweeping = sweep(engine, config.client_grace);
+    let events = async {
+        match &engine.network.adapter {
+            Some(adapter) => Arc::clone(adapter).follow_events().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
-        failed = accepting => return failed.map_err(ServerError::io("watching the socket")),
+        failed = events => return failed.map_err(StartError::io("following the device's events")),
+        failed = accepting => return failed.map_err(StartError::io("watching the socket")),
         () = sweeping => {}
         () = async {
             terminate.next().await;
@@ -248,28 +249,6 @@ async fn drained(engine: &Engine, limit: Duration) {
                 "stopping with sessions still held"
             );
             return;
-        }
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -97,6 +97,7 @@ pub async fn read(
                 needle_size: len,
                 crc_verified: true,
                 transport: Transport::Local,
+                completion: None,
             });
         }
         window = exact;

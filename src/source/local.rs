@@ -66,6 +66,68 @@ pub async fn read(
     }
 }
 
+/// Where the bytes of a needle are that are stored as they are.
+#[derive(Clone, Debug)]
+pub struct Plain {
+    /// The .dat file.
+    pub file: Arc<std::fs::File>,
+    /// Where in it they begin.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
+    /// Logical length of the whole needle.
+    pub needle_size: u64,
+    /// The checksum stored with the needle, if they are all of it.
+    pub stored: Option<u32>,
+}
+
+/// Finds out where the bytes `wanted` are without reading them: None if they are compressed.
+/// Head and tail are checked, the data is not.
+///
+/// # Errors
+/// As [`read`].
+pub async fn look(
+    reader: &Reader,
+    volume: &Volume,
+    wanted: &Wanted,
+    deadline: Instant,
+) -> Result<Option<Plain>> {
+    let located = volume.lookup(wanted.needle_id)?;
+    let needle = Needle {
+        volume,
+        layout: Layout::new(volume.version(), located),
+        wanted,
+        located,
+    };
+    let mut tail_len = TAIL_GUESS;
+    loop {
+        let guess = Guess {
+            data: None,
+            tail_len,
+        };
+        let (buffer, plan, data_size, _) = needle.land(reader, &guess, deadline).await?;
+        let landed = Bytes {
+            buffer: &buffer,
+            plan: &plan,
+        };
+        match needle.look_at_tail(&landed, data_size)? {
+            Seen::TailIsLonger(longer) => tail_len = longer,
+            Seen::Compressed(_) => return Ok(None),
+            Seen::Plain(tail) => {
+                let data_size = u64::from(data_size);
+                let window = wanted.checked_window(data_size, reader.max_transfer)?;
+                return Ok(Some(Plain {
+                    file: Arc::clone(volume.dat()),
+                    offset: needle.layout.data_offset() + window.start,
+                    len: window.end - window.start,
+                    needle_size: data_size,
+                    stored: (window == (0..data_size)).then_some(tail.stored_crc),
+                }));
+            }
+        }
+    }
+}
+
 /// The needle being read.
 struct Needle<'a> {
     volume: &'a Volume,
@@ -87,6 +149,14 @@ enum Attempt {
     Again(Guess),
 }
 
+/// What a needle's tail says.
+enum Seen {
+    Plain(Tail),
+    Compressed(Stored),
+    /// It is this long, longer than what was read of it.
+    TailIsLonger(usize),
+}
+
 /// What the landed bytes say.
 enum Verdict {
     /// The bytes wanted are in this part of the buffer.
@@ -100,25 +170,12 @@ enum Verdict {
 
 impl Needle<'_> {
     async fn attempt(&self, reader: &Reader, guess: &Guess, deadline: Instant) -> Result<Attempt> {
-        let (file, direct) = data_file(self.volume);
-        let plan = place(self.spans(guess), direct, 0);
-        let buffer = reader
-            .reserve(self.wanted.owner, plan.buffer_bytes(), deadline)
-            .await?;
-        let mut flight = reader.ring.read(file, buffer, plan);
-
-        let (data_size, crc) = self.watch(&mut flight, &plan, guess).await?;
-        let buffer = flight.finish().await.map_err(read_error)?;
-        match self.judge(
-            reader,
-            &Bytes {
-                buffer: &buffer,
-                plan: &plan,
-            },
-            guess,
-            data_size,
-            crc,
-        )? {
+        let (buffer, plan, data_size, crc) = self.land(reader, guess, deadline).await?;
+        let landed = Bytes {
+            buffer: &buffer,
+            plan: &plan,
+        };
+        match self.judge(reader, &landed, guess, data_size, crc)? {
             Verdict::Again(better) => Ok(Attempt::Again(better)),
             Verdict::Compressed(stored) => Ok(Attempt::Compressed(stored)),
             Verdict::Good { data, crc_verified } => Ok(Attempt::Landed(Landed {
@@ -128,8 +185,27 @@ impl Needle<'_> {
                 needle_size: u64::from(data_size),
                 crc_verified,
                 transport: Transport::Local,
+                completion: None,
             })),
         }
+    }
+
+    /// Lands what is guessed. Also returns the data's size and the checksum of the bytes wanted.
+    async fn land(
+        &self,
+        reader: &Reader,
+        guess: &Guess,
+        deadline: Instant,
+    ) -> Result<(Buffer<Reserved>, Plan, u32, u32)> {
+        let (file, direct) = data_file(self.volume);
+        let plan = place(self.spans(guess), direct, 0);
+        let buffer = reader
+            .reserve(self.wanted.owner, plan.buffer_bytes(), deadline)
+            .await?;
+        let mut flight = reader.ring.read(file, buffer, plan);
+        let (data_size, crc) = self.watch(&mut flight, &plan, guess).await?;
+        let buffer = flight.finish().await.map_err(read_error)?;
+        Ok((buffer, plan, data_size, crc))
     }
 
     /// Ascending and without overlap: what one span covers is not asked for again.
@@ -218,21 +294,16 @@ impl Needle<'_> {
         crc: u32,
     ) -> Result<Verdict> {
         let layout = &self.layout;
-        let Some(tail) = landed.get(layout.tail_offset(data_size)..layout.end()) else {
-            let tail_len = layout.tail_len(data_size);
-            return Ok(Verdict::Again(Guess {
-                data: guess.data.clone(),
-                tail_len,
-            }));
-        };
-        let tail = Tail::parse(self.volume.version(), tail)?;
-        self.check_tail(&tail)?;
-        if tail.compressed() {
-            let stored = self.stored(landed, data_size, &tail);
-            if stored.encoding != Encoding::Plain {
-                return Ok(Verdict::Compressed(stored));
+        let tail = match self.look_at_tail(landed, data_size)? {
+            Seen::Plain(tail) => tail,
+            Seen::Compressed(stored) => return Ok(Verdict::Compressed(stored)),
+            Seen::TailIsLonger(tail_len) => {
+                return Ok(Verdict::Again(Guess {
+                    data: guess.data.clone(),
+                    tail_len,
+                }));
             }
-        }
+        };
         let data_size = u64::from(data_size);
         let exact = self.wanted.checked_window(data_size, reader.max_transfer)?;
         if guess.data.is_none() && !exact.is_empty() {
@@ -255,6 +326,22 @@ impl Needle<'_> {
             data: at..at + len,
             crc_verified: whole,
         })
+    }
+
+    fn look_at_tail(&self, landed: &Bytes<'_>, data_size: u32) -> Result<Seen> {
+        let layout = &self.layout;
+        let Some(tail) = landed.get(layout.tail_offset(data_size)..layout.end()) else {
+            return Ok(Seen::TailIsLonger(layout.tail_len(data_size)));
+        };
+        let tail = Tail::parse(self.volume.version(), tail)?;
+        self.check_tail(&tail)?;
+        if tail.compressed() {
+            let stored = self.stored(landed, data_size, &tail);
+            if stored.encoding != Encoding::Plain {
+                return Ok(Seen::Compressed(stored));
+            }
+        }
+        Ok(Seen::Plain(tail))
     }
 
     fn stored(&self, landed: &Bytes<'_>, data_size: u32, tail: &Tail) -> Stored {

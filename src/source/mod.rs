@@ -1,23 +1,30 @@
 //! Where bytes come from: a source takes what to read, lands it in a reserved buffer, and says
 //! what it knows of the checksum.
 //!
-//! Today there is one: volume files of this host. Peers over verbs and TCP take their place
-//! beside it.
+//! Volume files of this host ([`local`]) come first; what is not here is read from peers
+//! ([`remote`]).
 
 mod compressed;
 mod extents;
 pub mod local;
+mod memory;
+pub mod remote;
+mod volumes;
 
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
+use crate::peer::Fallback;
 use crate::pool::{Buffer, Owner, Pool, ReserveError, Reserved};
 use crate::uring::{DataRing, ReadError};
+
+pub use volumes::Volumes;
 
 /// What a worker brings to a read.
 #[derive(Debug)]
@@ -52,13 +59,27 @@ pub struct Wanted {
 pub enum Transport {
     /// From a volume file of this host.
     Local,
+    /// By RDMA READ from a peer.
+    Verbs,
+    /// Over TCP from a peer; why not by RDMA, where that would have been possible.
+    Tcp(Option<Fallback>),
 }
 
 impl Transport {
+    /// The names, in the order of their numbers.
+    pub const LABELS: [&'static str; 3] = ["local", "verbs", "tcp"];
+
     /// Its name in the protocol.
     pub const fn as_str(self) -> &'static str {
+        Self::LABELS[self.index()]
+    }
+
+    /// Its number.
+    pub const fn index(self) -> usize {
         match self {
-            Transport::Local => "local",
+            Transport::Local => 0,
+            Transport::Verbs => 1,
+            Transport::Tcp(_) => 2,
         }
     }
 }
@@ -78,6 +99,8 @@ pub struct Landed {
     pub crc_verified: bool,
     /// How they came.
     pub transport: Transport,
+    /// From the first submission to the last completion, where that was measured.
+    pub completion: Option<Duration>,
 }
 
 impl Wanted {

@@ -8,6 +8,8 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 
 use super::observed::{Gauges, Observed};
 use crate::error::Code;
+use crate::peer::Fallback;
+use crate::source::{Landed, Transport};
 
 /// Upper bounds of the buckets of every histogram, seconds: 1 µs to 10 s, five a decade at about
 /// equal ratios (the series R5 of ISO 3).
@@ -30,17 +32,23 @@ pub enum Operation {
     GetCapabilities,
     Ping,
     AttachPool,
+    /// A peer's, at a target.
+    Lease,
+    /// A peer's, at a target.
+    Fetch,
     /// A frame that is none of these.
     Unknown,
 }
 
 impl Operation {
-    const LABELS: [&'static str; 6] = [
+    const LABELS: [&'static str; 8] = [
         "start_read",
         "complete_read",
         "get_capabilities",
         "ping",
         "attach_pool",
+        "lease",
+        "fetch",
         "unknown",
     ];
 }
@@ -65,6 +73,10 @@ pub struct Metrics {
     durations: [Histogram; Operation::LABELS.len()],
     bytes_read: Counter,
     refused: [Counter; Refusal::LABELS.len()],
+    reads: [Counter; Transport::LABELS.len()],
+    attempts_failed: [Counter; Transport::LABELS.len()],
+    completions: [Histogram; Transport::LABELS.len()],
+    fallbacks: [Counter; Fallback::LABELS.len()],
     /// Memory registrations; they happen at start and never again.
     pub registrations: Counter,
     /// Buffers lent to clients.
@@ -73,6 +85,8 @@ pub struct Metrics {
     pub sessions_expired: Counter,
     /// Sessions taken back because their client was gone.
     pub sessions_reclaimed: Counter,
+    /// Leases of a target's that came to their deadline.
+    pub leases_expired: Counter,
     /// Needles whose stored checksum did not match their data.
     pub checksum_mismatches: Counter,
     /// CompleteReads whose checksum was not the engine's.
@@ -109,10 +123,18 @@ impl Metrics {
             bytes_read: counter!("rdma_bytes_transferred_total", "direction" => "read"),
             refused: Refusal::LABELS
                 .map(|reason| counter!("rdma_connections_refused_total", "reason" => reason)),
+            reads: Transport::LABELS.map(|name| counter!("rdma_reads_total", "transport" => name)),
+            attempts_failed: Transport::LABELS
+                .map(|name| counter!("rdma_read_attempts_failed_total", "transport" => name)),
+            completions: Transport::LABELS
+                .map(|name| histogram!("rdma_completion_latency_seconds", "transport" => name)),
+            fallbacks: Fallback::LABELS
+                .map(|reason| counter!("rdma_fallbacks_total", "reason" => reason)),
             registrations: counter!("rdma_registrations_total"),
             pool_leases: counter!("rdma_pool_leases_total"),
             sessions_expired: counter!("rdma_sessions_expired_total"),
             sessions_reclaimed: counter!("rdma_sessions_reclaimed_total"),
+            leases_expired: counter!("rdma_leases_expired_total"),
             checksum_mismatches: counter!("rdma_checksum_mismatches_total"),
             client_crc_mismatches: counter!("rdma_client_crc_mismatches_total"),
             client_length_mismatches: counter!("rdma_client_length_mismatches_total"),
@@ -131,6 +153,24 @@ impl Metrics {
     /// `count` bytes of a needle landed for a client.
     pub fn bytes_read(&self, count: u64) {
         self.bytes_read.increment(count);
+    }
+
+    /// A needle's bytes landed for a client.
+    pub fn landed(&self, landed: &Landed) {
+        let transport = landed.transport;
+        self.bytes_read(landed.data.len() as u64);
+        self.reads[transport.index()].increment(1);
+        if let Some(completion) = landed.completion {
+            self.completions[transport.index()].record(completion);
+        }
+        if let Transport::Tcp(Some(reason)) = transport {
+            self.fallbacks[reason as usize].increment(1);
+        }
+    }
+
+    /// A read failed on one of its paths.
+    pub fn attempt_failed(&self, transport: Transport) {
+        self.attempts_failed[transport.index()].increment(1);
     }
 
     /// A connection was refused.
@@ -173,6 +213,22 @@ fn describe() {
             "Sessions taken back because their client was gone.",
         ),
         (
+            "rdma_reads_total",
+            "Reads landed for clients, by transport.",
+        ),
+        (
+            "rdma_read_attempts_failed_total",
+            "Attempts to read from a peer that failed, by transport; each may have been made good by another.",
+        ),
+        (
+            "rdma_fallbacks_total",
+            "Reads that went over TCP although this host has an RDMA device, by reason.",
+        ),
+        (
+            "rdma_leases_expired_total",
+            "Leases of a target's that came to their deadline unreleased.",
+        ),
+        (
             "rdma_checksum_mismatches_total",
             "Needles whose stored checksum did not match.",
         ),
@@ -196,6 +252,11 @@ fn describe() {
         "rdma_operation_duration_seconds",
         Unit::Seconds,
         "From a request's last byte to its answer, by type."
+    );
+    describe_histogram!(
+        "rdma_completion_latency_seconds",
+        Unit::Seconds,
+        "From a read's first submission to its last completion, by transport."
     );
 }
 

@@ -28,6 +28,10 @@ fn samples(page: &str) -> HashMap<&str, f64> {
 const OBSERVED: Observed = Observed {
     sessions_active: 1,
     connections_active: 2,
+    peers_verbs: 11,
+    peers_tcp: 12,
+    peers_down: 13,
+    leases_active: 14,
     pool_free_bytes: 3 << 30,
     pool_reserved_bytes: 4,
     pool_in_flight_bytes: 5,
@@ -52,6 +56,11 @@ fn every_family_is_there_from_the_start_with_help_and_type() {
         ("rdma_operation_duration_seconds", "histogram"),
         ("rdma_bytes_transferred_total", "counter"),
         ("rdma_registrations_total", "counter"),
+        ("rdma_completion_latency_seconds", "histogram"),
+        ("rdma_reads_total", "counter"),
+        ("rdma_read_attempts_failed_total", "counter"),
+        ("rdma_fallbacks_total", "counter"),
+        ("rdma_leases_expired_total", "counter"),
         ("rdma_pool_leases_total", "counter"),
         ("rdma_sessions_expired_total", "counter"),
         ("rdma_sessions_reclaimed_total", "counter"),
@@ -61,6 +70,8 @@ fn every_family_is_there_from_the_start_with_help_and_type() {
         ("rdma_connections_refused_total", "counter"),
         ("rdma_sessions_active", "gauge"),
         ("rdma_connections_active", "gauge"),
+        ("rdma_peers", "gauge"),
+        ("rdma_leases_active", "gauge"),
         ("rdma_pool_bytes", "gauge"),
         ("rdma_pool_waiters", "gauge"),
         ("rdma_pool_page_size_bytes", "gauge"),
@@ -91,7 +102,7 @@ fn every_family_is_there_from_the_start_with_help_and_type() {
         .lines()
         .filter(|line| line.starts_with("# TYPE"))
         .count();
-    assert_eq!(families, 24, "a family that is not in this table");
+    assert_eq!(families, 31, "a family that is not in this table");
 }
 
 #[test]

@@ -17,6 +17,14 @@ pub struct Observed {
     pub sessions_active: u64,
     /// Client connections that are open.
     pub connections_active: u64,
+    /// Peers that are read by RDMA.
+    pub peers_verbs: u64,
+    /// Peers that are connected but not read by RDMA.
+    pub peers_tcp: u64,
+    /// Peers that are not connected.
+    pub peers_down: u64,
+    /// Leases of a target's that are open.
+    pub leases_active: u64,
     /// Bytes of the pool nobody holds.
     pub pool_free_bytes: u64,
     /// Bytes of the pool that are set aside for a read that has not begun.
@@ -50,9 +58,13 @@ type Label = Option<(&'static str, &'static str)>;
 type Reading = fn(&Observed) -> u64;
 
 /// Name, label and reading of each gauge of the engine.
-const READINGS: [(&str, Label, Reading); 14] = [
+const READINGS: [(&str, Label, Reading); 18] = [
     ("rdma_sessions_active", None, |o| o.sessions_active),
     ("rdma_connections_active", None, |o| o.connections_active),
+    ("rdma_peers", Some(("state", "verbs")), |o| o.peers_verbs),
+    ("rdma_peers", Some(("state", "tcp")), |o| o.peers_tcp),
+    ("rdma_peers", Some(("state", "down")), |o| o.peers_down),
+    ("rdma_leases_active", None, |o| o.leases_active),
     ("rdma_pool_bytes", Some(("state", "free")), |o| {
         o.pool_free_bytes
     }),
@@ -83,12 +95,17 @@ const READINGS: [(&str, Label, Reading); 14] = [
     }),
 ];
 
-const HELP: [(&str, &str); 13] = [
+const HELP: [(&str, &str); 15] = [
     ("rdma_sessions_active", "Sessions that are open."),
     (
         "rdma_connections_active",
-        "Client connections that are open.",
+        "Client connections that are open; at a target, those of peers.",
     ),
+    (
+        "rdma_peers",
+        "Configured peers by state: read by RDMA, connected but read over TCP, not connected.",
+    ),
+    ("rdma_leases_active", "Needles a target is lending."),
     (
         "rdma_pool_bytes",
         "Bytes of the buffer pool by state; the states add up to the pool.",

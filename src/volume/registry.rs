@@ -178,6 +178,15 @@ impl Registry {
         self.len() == 0
     }
 
+    /// The open volumes: id and collection.
+    pub fn open_ids(&self) -> Vec<(u32, String)> {
+        let open = |(id, slot): (&u32, &Slot)| match slot {
+            Slot::Open(volume) => Some((*id, volume.collection().to_owned())),
+            Slot::Shut(_) => None,
+        };
+        self.slots().iter().filter_map(open).collect()
+    }
+
     /// How many volumes are there but can not be read.
     pub fn unreadable(&self) -> usize {
         let slots = self.slots();

@@ -1,11 +1,18 @@
 //! Which layer wins.
 
 use super::*;
+use crate::verbs::DeviceChoice;
 
 #[test]
 fn the_defaults_are_those_deployed_set_ups_rely_on() {
     let config = flags(&[]).load().unwrap();
-    assert_eq!(config.device, Device::Auto);
+    assert_eq!(config.device, DeviceChoice::Auto);
+    assert_eq!((config.device_port, config.gid_index), (None, None));
+    assert_eq!(config.transport, TransportChoice::Auto);
+    assert_eq!(config.peer_timeout, Duration::from_secs(5));
+    assert_eq!(config.peer_keepalive, Duration::from_secs(2));
+    assert_eq!(config.completion_poll, Duration::from_micros(20));
+    assert!(config.peers.is_empty() && config.peer_secret.is_none() && !config.insecure);
     assert_eq!(config.port, 18_515);
     assert_eq!(config.max_sessions, 1_000);
     assert_eq!(config.session_timeout, Duration::from_secs(300));

@@ -7,16 +7,19 @@ use clap::Parser;
 
 use super::*;
 
+mod device;
 mod layers;
+mod peers;
 mod print;
 mod refused;
+mod target;
 mod token;
 mod values;
 
 #[derive(Parser)]
-struct Line {
+struct Line<A: clap::Args> {
     #[command(flatten)]
-    args: ServerArgs,
+    args: A,
 }
 
 /// The three places a setting can be given in.
@@ -28,16 +31,30 @@ struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// Loads them. In errors and origins the file is called engine.toml.
+    /// Loads them as the engine's.
     fn load(&self) -> Result<Config, String> {
+        self.load_with(Config::load)
+    }
+
+    /// Loads them as the target's.
+    fn load_target(&self) -> Result<TargetConfig, String> {
+        self.load_with(TargetConfig::load)
+    }
+
+    /// In errors the file is called engine.toml.
+    fn load_with<A: clap::Args, C>(
+        &self,
+        load: impl FnOnce(&A, std::vec::IntoIter<(String, String)>) -> Result<C, ConfigError>,
+    ) -> Result<C, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.toml");
         std::fs::write(&path, self.file).unwrap();
         let words = ["rdma-engine", "--config", path.to_str().unwrap()];
-        let line = Line::try_parse_from(words.iter().chain(self.flags)).expect("known flags");
+        let line = Line::<A>::try_parse_from(words.iter().chain(self.flags)).expect("known flags");
         let pairs = self.environment.iter();
         let environment = pairs.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-        Config::load(&line.args, environment).map_err(|error| {
+        let environment: Vec<_> = environment.collect();
+        load(&line.args, environment.into_iter()).map_err(|error| {
             error
                 .to_string()
                 .replace(path.to_str().unwrap(), "engine.toml")
@@ -46,6 +63,10 @@ impl Given<'_> {
 
     fn error(&self) -> String {
         self.load().expect_err("must be refused")
+    }
+
+    fn target_error(&self) -> String {
+        self.load_target().expect_err("must be refused")
     }
 }
 

@@ -17,7 +17,17 @@ fn what_is_printed_yields_the_same_configuration_again() {
             "-p",
             "1",
             "-d",
-            "none",
+            "rxe0",
+            "--device-port",
+            "2",
+            "--transport",
+            "verbs",
+            "--completion-poll",
+            "0",
+            "--peer",
+            "localhost",
+            "--peer",
+            "b=[::1]:7",
             "--buffer-size",
             "1052672",
             "--debug",
@@ -34,7 +44,8 @@ fn what_is_printed_yields_the_same_configuration_again() {
     let first = given.load().unwrap();
     let printed = first.to_toml();
     let second = file(&printed).load().unwrap();
-    assert_eq!(second.values(), first.values());
+    assert_eq!(second.resolved.values(), first.resolved.values());
+    assert_eq!(second.peers, first.peers);
     assert_eq!(second.volumes, [odd]);
     assert!(
         printed.contains("debug = true  # flag --debug\n"),
@@ -56,31 +67,59 @@ fn an_origin_can_not_break_out_of_its_comment() {
     assert_eq!(origin.to_string(), "a?port = 1:1");
 }
 
+type Values = Vec<(&'static str, Option<toml::Value>)>;
+
+/// How many workers are the default depends on the machine, and where volumes are on the operator.
+fn comparable(mut values: Values) -> Values {
+    values.retain(|(key, _)| !["workers", "volumes"].contains(key));
+    values
+}
+
+/// Each line of an example that is a setting, the `unset` ones apart from those at the default.
+fn settings_of(example: &str, unset: &[&str]) -> (String, usize) {
+    // A line that begins with "#key" is a setting; prose has a space there.
+    let settings = example.lines().filter_map(|line| line.strip_prefix('#'));
+    let settings = settings.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    let (without, settings): (Vec<_>, Vec<_>) =
+        settings.partition(|line| unset.contains(&line.split(' ').next().unwrap()));
+    assert_eq!(without.len(), unset.len());
+    (settings.join("\n"), settings.len() + without.len())
+}
+
+const UNSET: [&str; 4] = ["index_dir", "device_port", "gid_index", "peer_secret_file"];
+
 #[test]
 fn the_example_has_every_key_at_its_default() {
     let example = include_str!("../../../config/engine.toml");
     let default = file(example).load().expect("the example as it is");
-    let keys: Vec<_> = default.values().into_iter().map(|(key, _)| key).collect();
+    let values = default.resolved.values();
     assert!(
-        keys.iter()
-            .all(|key| default.origin(key) == &Origin::Default)
+        values
+            .iter()
+            .all(|(key, _)| default.origin(key) == &Origin::Default)
     );
 
-    // A line that begins with "#key" is a setting; prose has a space there.
-    let settings = example.lines().filter_map(|line| line.strip_prefix('#'));
-    let settings = settings.filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
-    let (unset, settings): (Vec<_>, Vec<_>) = settings.partition(|line| {
-        let key = line.split(' ').next().unwrap();
-        ["index_dir", "auth_token_file"].contains(&key)
-    });
-    assert_eq!(unset.len(), 2);
-    assert_eq!(settings.len() + unset.len(), keys.len());
-    let config = file(&settings.join("\n")).load().unwrap();
-    // How many workers are the default depends on the machine.
-    let comparable = |config: &Config| {
-        let mut values = config.values();
-        values.retain(|(key, _)| *key != "workers");
-        values
-    };
-    assert_eq!(comparable(&config), comparable(&default));
+    let unset = [&UNSET[..], &["auth_token_file"]].concat();
+    let (settings, count) = settings_of(example, &unset);
+    assert_eq!(count, values.len());
+    let config = file(&settings).load().unwrap();
+    assert_eq!(comparable(config.resolved.values()), comparable(values));
+}
+
+#[test]
+fn the_targets_example_has_every_key_at_its_default_and_names_a_directory_to_change() {
+    let example = include_str!("../../../config/target.toml");
+    let volumes = "\nvolumes = [\"/var/lib/seaweedfs/volumes\"]\n";
+    let example = &example.replace(volumes, "\nvolumes = [\"/\"]\n");
+    let default = file(example).load_target().expect("the example as it is");
+    let values = default.resolved.values();
+    let given = |key: &str| default.origin(key) != &Origin::Default;
+    let given: Vec<_> = values.iter().filter(|(key, _)| given(key)).collect();
+    assert!(matches!(given.as_slice(), [("volumes", _)]), "{given:?}");
+
+    let (settings, count) = settings_of(example, &UNSET);
+    assert_eq!(count + 1, values.len());
+    let settings = format!("{settings}\nvolumes = [\"/\"]");
+    let config = file(&settings).load_target().unwrap();
+    assert_eq!(comparable(config.resolved.values()), comparable(values));
 }

@@ -11,7 +11,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_known_ones() {
     ] {
         let error = file(text).error();
         let start =
-            "engine.toml:3: max-sessions: unknown key; allowed: device, port, max_sessions,";
+            "engine.toml:3: max-sessions: unknown key; allowed: device, device_port, gid_index,";
         assert!(error.starts_with(start), "{error}");
     }
 }

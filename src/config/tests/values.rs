@@ -32,6 +32,7 @@ fn times_are_seconds_or_have_a_unit() {
     };
     assert_eq!(time("7"), Duration::from_secs(7));
     assert_eq!(time("0"), Duration::ZERO);
+    assert_eq!(time("\"250us\""), Duration::from_micros(250));
     assert_eq!(time("\"1500ms\""), Duration::from_millis(1_500));
     assert_eq!(time("\"30s\""), Duration::from_secs(30));
     assert_eq!(time("\"5m\""), Duration::from_secs(300));
@@ -46,7 +47,7 @@ fn times_are_seconds_or_have_a_unit() {
 fn a_wrong_unit_or_type_in_the_file_is_refused_with_the_line_and_what_is_allowed() {
     const SIZE: &str = "allowed: a multiple of 4096 from 1MiB to 4096GiB, in bytes or with a unit, \
                         KiB, MiB or GiB";
-    const TIME: &str = "allowed: 100ms to 86400s, in seconds or with a unit, ms, s, m or h";
+    const TIME: &str = "allowed: 100ms to 86400s, in seconds or with a unit, us, ms, s, m or h";
     for (line, problem) in [
         (
             "max_sessions = \"10\"",
@@ -110,9 +111,30 @@ fn a_wrong_unit_or_type_in_the_file_is_refused_with_the_line_and_what_is_allowed
             "\"always\" is unknown; allowed: auto, require, never",
         ),
         (
-            "device = \"mlx5_0\"",
-            "\"mlx5_0\" is unknown; allowed: auto, none (this build has no RDMA transport yet, so \
-             no device can be named)",
+            "device = \"mlx5/0\"",
+            "\"mlx5/0\" can not be a device's name; allowed: auto, none, or a device's name \
+             (rdma-engine devices lists them) of 1 to 63 letters, digits and _.-",
+        ),
+        (
+            "device_port = 0",
+            "0 is out of range; allowed: an integer from 1 to 255",
+        ),
+        (
+            "gid_index = 256",
+            "256 is out of range; allowed: an integer from 0 to 255",
+        ),
+        (
+            "transport = \"rdma\"",
+            "\"rdma\" is unknown; allowed: auto, verbs, tcp",
+        ),
+        (
+            "completion_poll = 20",
+            "20s is out of range; allowed: 0s to 10ms, in seconds or with a unit, us, ms, s, m or h",
+        ),
+        (
+            "completion_poll = \"10001us\"",
+            "10001us is out of range; allowed: 0s to 10ms, in seconds or with a unit, us, ms, s, m \
+             or h",
         ),
         (
             "max_transfer_size = \"3MiB\"",
@@ -181,8 +203,8 @@ fn the_largest_transfer_follows_the_pool_and_must_fit_twice() {
         .unwrap();
     assert_eq!(
         file("max_transfer_size = \"8MiB\"\nbuffer_size = \"8MiB\"").error(),
-        "engine.toml:2: buffer_size: max_transfer_size = 8MiB (engine.toml:1) contradicts \
-         buffer_size = 8MiB (engine.toml:2); allowed: a max_transfer_size of at most half of \
+        "engine.toml:2: buffer_size: max_transfer_size = \"8MiB\" (engine.toml:1) \
+         contradicts buffer_size = \"8MiB\" (engine.toml:2); allowed: a max_transfer_size of at most half of \
          buffer_size"
     );
     let given = Given {
@@ -191,8 +213,8 @@ fn the_largest_transfer_follows_the_pool_and_must_fit_twice() {
     };
     assert_eq!(
         given.error(),
-        "flag --max-transfer-size: max_transfer_size = 8MiB (flag --max-transfer-size) contradicts \
-         buffer_size = 8MiB (engine.toml:1); allowed: a max_transfer_size of at most half of \
+        "flag --max-transfer-size: max_transfer_size = \"8MiB\" (flag --max-transfer-size) \
+         contradicts buffer_size = \"8MiB\" (engine.toml:1); allowed: a max_transfer_size of at most half of \
          buffer_size"
     );
 }
@@ -203,8 +225,8 @@ fn a_session_timeout_beyond_its_maximum_is_a_contradiction_unless_the_maximum_is
     assert_eq!(config.session_timeout_max, Duration::from_secs(7_200));
     assert_eq!(
         file("\nsession_timeout_max = 60").error(),
-        "engine.toml:2: session_timeout_max: session_timeout = 300s (default) contradicts \
-         session_timeout_max = 60s (engine.toml:2); allowed: a session_timeout of at most \
+        "engine.toml:2: session_timeout_max: session_timeout = \"300s\" (default) \
+         contradicts session_timeout_max = \"60s\" (engine.toml:2); allowed: a session_timeout of at most \
          session_timeout_max"
     );
 }

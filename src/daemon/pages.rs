@@ -4,32 +4,38 @@
 use std::io;
 use std::sync::Arc;
 
-use super::ServerError;
-use crate::config::{Config, Hugepages};
+use super::StartError;
+use crate::config::Hugepages;
 use crate::pool::{Pages, Pool};
 
 const HUGE_PAGE_BYTES: u64 = 2 << 20;
 
-/// The pool `config` asks for. The second value says why it lies on ordinary pages, where huge
-/// ones were wanted.
-pub(super) fn allocate(config: &Config) -> Result<(Arc<Pool>, Option<String>), ServerError> {
+/// A pool of `buffer_size` bytes for transfers of up to `max_transfer`. The second value says why
+/// it lies on ordinary pages, where huge ones were wanted.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn allocate(
+    buffer_size: u64,
+    max_transfer: u64,
+    hugepages: Hugepages,
+) -> Result<(Arc<Pool>, Option<String>), StartError> {
     // A compressed needle is decoded inside one reservation: both forms of it must fit, and the
     // stored one can be the longer.
-    let largest = config.max_transfer_size.saturating_mul(4);
-    let make = |pages| Pool::new(config.buffer_size as usize, largest as usize, pages);
-    let wanted = config.buffer_size.div_ceil(HUGE_PAGE_BYTES);
+    let largest = max_transfer.saturating_mul(4);
+    let make = |pages| Pool::new(buffer_size as usize, largest as usize, pages);
+    let wanted = buffer_size.div_ceil(HUGE_PAGE_BYTES);
     let hint = format!("reserve huge pages with: sysctl -w vm.nr_hugepages={wanted}");
     let failed = |hint: String| {
-        let bytes = config.buffer_size;
-        move |source| ServerError::Pool {
-            bytes,
+        move |source| StartError::Pool {
+            bytes: buffer_size,
             source,
             hint,
         }
     };
     let ordinary =
         || make(Pages::Ordinary).map_err(failed("choose a smaller --buffer-size".to_owned()));
-    match config.hugepages {
+    match hugepages {
         Hugepages::Never => Ok((ordinary()?, None)),
         Hugepages::Require => make(Pages::Huge)
             .map(|pool| (pool, None))
@@ -48,7 +54,7 @@ pub(super) fn allocate(config: &Config) -> Result<(Arc<Pool>, Option<String>), S
 }
 
 /// Says why reads do without fixed buffers.
-pub(super) fn registration_refused(error: &io::Error) -> String {
+pub fn registration_refused(error: &io::Error) -> String {
     let hint = match error
         .raw_os_error()
         .map(rustix::io::Errno::from_raw_os_error)

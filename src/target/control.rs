@@ -1,0 +1,133 @@
+//! What the target's control thread does: accepts peers, follows the volumes, waits for a signal.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::Target;
+use super::connection::Accepted;
+use super::served::Served;
+use crate::config::TargetConfig;
+use crate::daemon::{Signals, StartError, WorkerThread};
+use crate::telemetry::{RateLimited, Readiness, Refusal, State};
+
+/// How often the volume directories are looked at.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
+/// How long nothing is accepted after accepting failed.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// How often a stopping target looks whether its peers have finished.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Accepts, follows the volumes, and waits for a signal; then lets what is under way finish.
+pub(super) async fn run(
+    config: &TargetConfig,
+    target: &Arc<Target>,
+    readiness: &Readiness,
+    listener: TcpListener,
+    workers: &[WorkerThread<Accepted>],
+    announce: watch::Sender<Served>,
+) -> Result<(), StartError> {
+    let mut terminate = Signals::new().map_err(StartError::io("watching for signals"))?;
+    readiness.set(State::Ready);
+    let accepting = accept(target, &listener, workers, u64::from(config.max_peers));
+    let following = follow(target, &announce);
+    let events = async {
+        match &target.adapter {
+            Some(adapter) => Arc::clone(adapter).follow_events().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = following => {}
+        failed = events => failed.map_err(StartError::io("following the device's events"))?,
+        () = terminate.next() => {}
+    }
+    readiness.set(State::Draining);
+    tokio::select! {
+        () = drained(target, config.shutdown_timeout) => {}
+        () = terminate.next() => tracing::warn!("stopping at once"),
+    }
+    Ok(())
+}
+
+/// Accepts peers and deals them to the workers; never ends.
+async fn accept(
+    target: &Target,
+    listener: &TcpListener,
+    workers: &[WorkerThread<Accepted>],
+    max_peers: u64,
+) {
+    let mut turn = workers.iter().cycle();
+    loop {
+        let (socket, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                static TOLD: RateLimited = RateLimited::new(Duration::from_secs(10));
+                if let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
+                    tracing::warn!(%error, suppressed, "accepting a peer failed");
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                continue;
+            }
+        };
+        if target.connections.load(Ordering::Relaxed) >= max_peers {
+            static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+            if let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
+                tracing::warn!(%address, suppressed, "{max_peers} peers are connected; refused one more");
+            }
+            target.metrics.connection_refused(Refusal::Limit);
+            continue;
+        }
+        let accepted = socket
+            .into_std()
+            .map(|socket| Accepted::new(socket, address, target));
+        match (accepted, turn.next()) {
+            (Ok(accepted), Some(worker)) => worker.serve(accepted),
+            (Ok(_), None) => {}
+            (Err(error), _) => tracing::warn!(%error, %address, "taking a peer over failed"),
+        }
+    }
+}
+
+/// Tells the connections of changes in what is served; never ends.
+async fn follow(target: &Target, announce: &watch::Sender<Served>) {
+    let mut tick = tokio::time::interval(FOLLOW_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if let Err(error) = target.volumes.rescan().await {
+            tracing::error!(%error, "following the volume directories");
+        }
+        let now = Served::of(&target.volumes);
+        announce.send_if_modified(|known| {
+            let changed = *known != now;
+            if changed {
+                *known = now;
+            }
+            changed
+        });
+    }
+}
+
+/// Returns once nothing is lent any more, or `limit` is over.
+async fn drained(target: &Target, limit: Duration) {
+    tracing::info!(
+        peers = target.connections.load(Ordering::Relaxed),
+        leases = target.leases.load(Ordering::Relaxed),
+        "draining: no more peers are taken on, what is lent is waited for"
+    );
+    let nothing_lent = async {
+        while target.leases.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+        }
+    };
+    if tokio::time::timeout(limit, nothing_lent).await.is_err() {
+        let leases = target.leases.load(Ordering::Relaxed);
+        tracing::warn!(leases, "stopping with leases still held");
+    }
+}

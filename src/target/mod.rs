@@ -1,0 +1,234 @@
+//! The target: serves the volumes of a storage node to engines on other hosts.
+//!
+//! It stages a needle in its own registered pool and lends the memory for one-sided READs, or
+//! sends the bytes over the connection where one side has no device. The control thread (the one
+//! that calls [`run`]) accepts peers and follows the volume directories; workers serve.
+
+mod connection;
+mod control;
+mod greeting;
+mod leases;
+mod reads;
+mod served;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::config::{TargetConfig, Token, TransportChoice};
+use crate::daemon::{STARTING_A_WORKER, StartError, WorkerThread, pages};
+use crate::pool::{GRANULE_BYTES, Pool};
+use crate::source::Volumes;
+use crate::telemetry::{Endpoints, Metrics, Observe, Observed, Page, Readiness};
+use crate::uring::Registration;
+use crate::verbs::{Access, Adapter};
+use crate::volume::Registry;
+
+use connection::Accepted;
+use served::Served;
+
+/// What all of a target's threads share.
+struct Target {
+    pool: Arc<Pool>,
+    adapter: Option<Arc<Adapter>>,
+    volumes: Volumes,
+    /// What is announced to peers.
+    served: watch::Receiver<Served>,
+    metrics: Arc<Metrics>,
+    /// Needles that may be decompressed beside the workers at once.
+    decoders: Arc<Semaphore>,
+    /// Open connections.
+    connections: Arc<AtomicU64>,
+    leases: AtomicU64,
+    /// Numbers given to connections.
+    next_connection: AtomicU64,
+    secret: Option<Token>,
+    settings: Settings,
+    steps_down: OnceLock<[bool; 2]>,
+}
+
+/// The part of the configuration that serving needs.
+struct Settings {
+    transport: TransportChoice,
+    max_transfer: u64,
+    max_leases: u32,
+    lease_timeout: Duration,
+    peer_timeout: Duration,
+}
+
+/// Runs the target until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When something it needs can not be had at start.
+pub fn run(config: &TargetConfig) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::io("starting the control runtime"))?;
+    // First of all, so that a second daemon stops before it takes memory.
+    let listener = runtime
+        .block_on(TcpListener::bind(config.listen))
+        .map_err(|source| StartError::Peers {
+            address: config.listen,
+            source,
+        })?;
+    let address = listener
+        .local_addr()
+        .map_err(StartError::io("asking for the address listened on"))?;
+    let (metrics, handle) = Metrics::install().map_err(|e| StartError::Metrics(e.to_string()))?;
+    let metrics = Arc::new(metrics);
+    let registry = Registry::open(
+        &config.volumes,
+        config.index_dir.as_deref(),
+        config.direct_io,
+    )?;
+    let (pool, ordinary_pages) = pages::allocate(
+        config.buffer_size,
+        config.max_transfer_size,
+        config.hugepages,
+    )?;
+    let ports = config.port_choice();
+    let adapter = Adapter::open(&config.device, &ports, &pool, Access::LendReads)?;
+    if adapter.is_none() && config.transport == TransportChoice::Verbs {
+        return Err(StartError::NoDevice);
+    }
+    if let Some(adapter) = &adapter {
+        metrics
+            .registrations
+            .increment(adapter.registrations() as u64);
+    }
+    let volumes = Volumes::new(registry);
+    let (announce, served) = watch::channel(Served::of(&volumes));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let target = Arc::new(Target {
+        pool,
+        adapter,
+        volumes,
+        served,
+        metrics: Arc::clone(&metrics),
+        decoders: Arc::new(Semaphore::new(cores)),
+        connections: Arc::default(),
+        leases: AtomicU64::new(0),
+        next_connection: AtomicU64::new(0),
+        secret: config.peer_secret.clone(),
+        settings: Settings {
+            transport: config.transport,
+            max_transfer: config.max_transfer_size,
+            max_leases: config.max_leases,
+            lease_timeout: config.lease_timeout,
+            peer_timeout: config.peer_timeout,
+        },
+        steps_down: OnceLock::new(),
+    });
+    let readiness = Arc::new(Readiness::new());
+    let page = Page {
+        metrics,
+        handle,
+        observe: Arc::clone(&target) as _,
+        readiness: Arc::clone(&readiness),
+    };
+    let endpoints = Endpoints::start(config.metrics_listen, page)?;
+    let (workers, refused) = start_workers(config, &target)?;
+    // Set once, here.
+    let _ = target
+        .steps_down
+        .set([ordinary_pages.is_some(), refused.is_some()]);
+    target.announce_start(address);
+
+    let served = runtime.block_on(control::run(
+        config, &target, &readiness, listener, &workers, announce,
+    ));
+    for worker in workers {
+        worker.stop();
+    }
+    endpoints.stop();
+    tracing::info!("stopped");
+    served
+}
+
+type Workers = Vec<WorkerThread<Accepted>>;
+
+fn start_workers(
+    config: &TargetConfig,
+    target: &Arc<Target>,
+) -> Result<(Workers, Option<String>), StartError> {
+    let mut workers = Vec::new();
+    let mut refused = None;
+    for number in 0..config.workers {
+        let (worker, registration) =
+            worker::start(number, target).map_err(StartError::io(STARTING_A_WORKER))?;
+        workers.push(worker);
+        match registration {
+            Registration::Fixed(regions) => target.metrics.registrations.increment(regions as u64),
+            Registration::Refused(error) => refused = Some(pages::registration_refused(&error)),
+        }
+    }
+    if let Some(why) = &refused {
+        tracing::warn!("{why}");
+    }
+    Ok((workers, refused))
+}
+
+impl Target {
+    /// Peers can READ from it.
+    fn lends(&self) -> bool {
+        self.settings.transport != TransportChoice::Tcp
+            && self.adapter.as_ref().is_some_and(|a| a.is_usable())
+    }
+
+    /// Granules of the pool one connection's answers may have before they are written: an eighth
+    /// of it, but the largest of answers always fits.
+    fn unsent_granules(&self) -> usize {
+        let largest = usize::try_from(self.settings.max_transfer).unwrap_or(usize::MAX);
+        let bytes = largest.max(self.pool.size_bytes() / 8);
+        bytes.div_ceil(GRANULE_BYTES)
+    }
+
+    /// Peers can have bytes over their connection.
+    fn sends(&self) -> bool {
+        self.settings.transport != TransportChoice::Verbs
+    }
+
+    fn announce_start(&self, listen: SocketAddr) {
+        let device = self.adapter.as_ref().map_or("none", |a| a.name());
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            %listen,
+            device,
+            pool_bytes = self.pool.size_bytes(),
+            page_bytes = self.pool.page_bytes(),
+            volumes = self.volumes.count(),
+            needles = self.volumes.needles(),
+            "ready"
+        );
+    }
+}
+
+impl Observe for Target {
+    fn observe(&self) -> Observed {
+        let pool = self.pool.usage();
+        let [hugepages, fixed_buffers] = self.steps_down.get().copied().unwrap_or_default();
+        Observed {
+            connections_active: self.connections.load(Ordering::Relaxed),
+            leases_active: self.leases.load(Ordering::Relaxed),
+            pool_free_bytes: pool.free,
+            pool_reserved_bytes: pool.reserved,
+            pool_in_flight_bytes: pool.in_flight,
+            pool_leased_bytes: pool.leased,
+            pool_quarantined_bytes: pool.quarantined,
+            pool_waiters: pool.waiting,
+            pool_page_size_bytes: self.pool.page_bytes() as u64,
+            pool_registered: !fixed_buffers,
+            volumes: self.volumes.count() as u64,
+            needles: self.volumes.needles() as u64,
+            hugepages_stepped_down: hugepages,
+            fixed_buffers_stepped_down: fixed_buffers,
+            ..Observed::default()
+        }
+    }
+}

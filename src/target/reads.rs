@@ -1,0 +1,263 @@
+//! Lease and Fetch: a needle's bytes, staged to be lent or sent.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Clock};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Out};
+use crate::error::{Code, Error, Result};
+use crate::peer::codec::encode;
+use crate::peer::message::{Data, Facts, FromTarget, Leased, Read, TooLong};
+use crate::pool::{GRANULE_BYTES, Owner};
+use crate::source::local::Plain;
+use crate::source::{Landed, Wanted, local};
+use crate::telemetry::Operation;
+use crate::uring::Lent;
+
+/// Bytes from which it pays to have the kernel send a file's pages, on a thread that may wait,
+/// rather than to stage them.
+const SENDFILE_BYTES_MIN: u64 = 128 << 10;
+/// The longest a request is worked on.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
+
+/// What there is to answer.
+enum Answer {
+    /// With its place among what is not yet written, where it is to be sent.
+    Staged(Landed, Option<OwnedSemaphorePermit>),
+    File(Plain),
+    TooLong {
+        length: u64,
+        needle_size: u64,
+    },
+}
+
+impl Connection {
+    /// Serves a Lease or a Fetch beside the connection, which goes on with its next request.
+    pub(super) fn read(self: &Rc<Self>, operation: Operation, read: Read) {
+        self.expect_answer();
+        let connection = Rc::clone(self);
+        tokio_uring::spawn(async move {
+            let begun = Clock::now();
+            let serving = async {
+                if operation == Operation::Lease {
+                    connection.lend(&read).await
+                } else {
+                    connection.fetch(&read).await
+                }
+            };
+            let lent = tokio::select! {
+                lent = serving => lent,
+                () = connection.gone() => return,
+            };
+            let label = lent.as_ref().map(|_| ()).map_err(|e| e.code);
+            let metrics = &connection.node.target.metrics;
+            metrics.operation(operation, label, begun.elapsed());
+            if let Err(error) = lent {
+                connection.fail(read.id, &error);
+            }
+        });
+    }
+
+    async fn lend(self: &Rc<Self>, read: &Read) -> Result<()> {
+        if !self.is_lendable() {
+            let why = "Lease needs a queue pair: send Connect first, or Fetch";
+            return Err(Error::new(Code::InvalidRequest, why));
+        }
+        let promise = Promise::new(self)?;
+        let landed = match self.find(read, false).await? {
+            Answer::Staged(landed, _) => landed,
+            Answer::TooLong {
+                length,
+                needle_size,
+            } => {
+                self.too_long(read.id, length, needle_size);
+                return Ok(());
+            }
+            Answer::File(_) => return Err(Error::new(Code::Internal, "a file can not be lent")),
+        };
+        let target = &self.node.target;
+        let adapter = target.adapter.as_ref().ok_or_else(|| {
+            Error::new(Code::UnsupportedHardware, "this target has no RDMA device")
+        })?;
+        let duration = target.settings.lease_timeout;
+        let facts = facts(&landed);
+        let at = landed.data.start;
+        let buffer = landed.buffer.lease();
+        let (addr, rkey) = (
+            buffer.local_address(at),
+            adapter.remote_key(buffer.offset() + at),
+        );
+        target.metrics.bytes_read(facts.length);
+        target.metrics.pool_leases.increment(1);
+        let lease = promise.keep(|leases| leases.lend(buffer, duration));
+        self.answer(&FromTarget::Leased(Leased {
+            id: read.id,
+            lease,
+            addr,
+            rkey,
+            lease_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            facts,
+        }));
+        Ok(())
+    }
+
+    async fn fetch(self: &Rc<Self>, read: &Read) -> Result<()> {
+        if !self.node.target.sends() {
+            let why = "this target is set to verbs only; send Lease";
+            return Err(Error::new(Code::InvalidRequest, why));
+        }
+        let frame = |facts| {
+            let mut frame = Vec::new();
+            let data = Data { id: read.id, facts };
+            encode(&FromTarget::Data(data), &mut frame);
+            frame
+        };
+        let (length, out) = match self.find(read, true).await? {
+            Answer::Staged(landed, place) => {
+                let facts = facts(&landed);
+                let range = landed.data.clone();
+                let lent = Lent::new(Rc::new(landed.buffer.lease()), range);
+                (facts.length, Out::Lent(frame(facts), lent, place))
+            }
+            Answer::File(plain) => {
+                let facts = Facts {
+                    length: plain.len,
+                    needle_size: plain.needle_size,
+                    crc: None,
+                    verified: false,
+                    stored: plain.stored,
+                };
+                (facts.length, Out::File(frame(facts), plain))
+            }
+            Answer::TooLong {
+                length,
+                needle_size,
+            } => {
+                self.too_long(read.id, length, needle_size);
+                return Ok(());
+            }
+        };
+        self.node.target.metrics.bytes_read(length);
+        self.put(out);
+        Ok(())
+    }
+
+    fn too_long(&self, id: u64, length: u64, needle_size: u64) {
+        self.answer(&FromTarget::TooLong(TooLong {
+            id,
+            length,
+            needle_size,
+        }));
+    }
+
+    /// Finds what is wanted, and stages it unless it can go out from its file.
+    async fn find(&self, read: &Read, from_file: bool) -> Result<Answer> {
+        let target = &self.node.target;
+        let patience = Duration::from_millis(read.patience_ms).min(PATIENCE_MAX);
+        let deadline = Instant::now() + patience;
+        let found = tokio::time::timeout_at(deadline, async {
+            let collection = read.collection.as_deref();
+            let volume = target.volumes.find(read.volume_id, collection).await?;
+            let reader = &self.node.reader;
+            let wanted = Wanted {
+                needle_id: read.needle_id,
+                cookie: read.cookie,
+                offset: read.offset,
+                size: read.size,
+                owner: Owner(self.number),
+            };
+            let mut most = read.room.min(target.settings.max_transfer);
+            // A little is staged at once; of more it is worth knowing first how much it is.
+            if read.size == 0 || read.size >= SENDFILE_BYTES_MIN {
+                let plain = local::look(reader, &volume, &wanted, deadline).await?;
+                if let Some(plain) = plain {
+                    most = most.min(plain.len);
+                    if plain.len > read.room {
+                        return Ok(Answer::TooLong {
+                            length: plain.len,
+                            needle_size: plain.needle_size,
+                        });
+                    }
+                    // A volume that is read past the page cache is not sent through it.
+                    if from_file && plain.len >= SENDFILE_BYTES_MIN && volume.direct().is_none() {
+                        return Ok(Answer::File(plain));
+                    }
+                }
+            }
+            if read.size > 0 {
+                most = most.min(read.size);
+            }
+            let place = match from_file {
+                true => Some(self.place(most).await?),
+                false => None,
+            };
+            let landed = local::read(reader, &volume, &wanted, deadline).await?;
+            let length = landed.data.len() as u64;
+            if length > read.room {
+                return Ok(Answer::TooLong {
+                    length,
+                    needle_size: landed.needle_size,
+                });
+            }
+            Ok(Answer::Staged(landed, place))
+        });
+        found.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                Code::NetworkTimeout,
+                format!("the needle could not be staged within {patience:?}"),
+            ))
+        })
+    }
+
+    /// Waits until enough of what was answered before has been taken, that there may be `bytes`
+    /// more.
+    async fn place(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
+        let granules = bytes.div_ceil(GRANULE_BYTES as u64);
+        let granules = u32::try_from(granules).unwrap_or(u32::MAX);
+        let place = Arc::clone(&self.unsent).acquire_many_owned(granules);
+        let closed = |_| Error::new(Code::Internal, "the places for answers are closed");
+        place.await.map_err(closed)
+    }
+}
+
+fn facts(landed: &Landed) -> Facts {
+    Facts {
+        length: landed.data.len() as u64,
+        needle_size: landed.needle_size,
+        crc: Some(landed.crc),
+        verified: landed.crc_verified,
+        stored: None,
+    }
+}
+
+/// A place among the leases that is given back unless it is used.
+struct Promise<'a>(&'a Rc<Connection>, bool);
+
+impl<'a> Promise<'a> {
+    fn new(connection: &'a Rc<Connection>) -> Result<Self> {
+        if connection.leases.borrow_mut().promise() {
+            return Ok(Self(connection, true));
+        }
+        let limit = connection.node.target.settings.max_leases;
+        Err(Error::new(
+            Code::ResourceExhausted,
+            format!("the connection holds the {limit} leases it may; release some"),
+        ))
+    }
+
+    fn keep<R>(mut self, lend: impl FnOnce(&mut super::leases::Leases) -> R) -> R {
+        self.1 = false;
+        lend(&mut self.0.leases.borrow_mut())
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if self.1 {
+            self.0.leases.borrow_mut().withdraw();
+        }
+    }
+}
