@@ -77,10 +77,10 @@ fn it_says_what_is_wrong_and_exits_with_2() {
     let start = "engine.toml:2: max_session: unknown key; allowed: device, ";
     assert!(complaint.starts_with(start), "{complaint}");
 
-    let (code, _, complaint) = check_config(dir.path(), &["--device", "mlx5_0"], &[]);
+    let (code, _, complaint) = check_config(dir.path(), &["--device", "mlx5/0"], &[]);
     assert_eq!(code, 2);
     assert!(
-        complaint.contains("this build has no RDMA transport yet"),
+        complaint.starts_with("flag --device: \"mlx5/0\" can not be a device's name"),
         "{complaint}"
     );
 
@@ -104,4 +104,42 @@ fn the_example_configuration_is_accepted() {
         values.clone().all(|line| line.ends_with("  # default")),
         "{printed}"
     );
+}
+
+#[test]
+fn it_checks_the_targets_configuration_when_asked_for_it() {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/target.toml");
+    let dir = tempfile::tempdir().unwrap();
+    let flags = [
+        "target",
+        "-c",
+        config,
+        "--volumes",
+        ".",
+        "--listen",
+        "[::1]:0",
+    ];
+    let environment = [("RDMA_ENGINE_MAX_LEASES", "9")];
+    let (code, printed, complaint) = check_config(dir.path(), &flags, &environment);
+    assert_eq!((code, complaint.as_str()), (0, ""));
+    for line in [
+        "volumes = [\".\"]  # flag --volumes",
+        "listen = \"[::1]:0\"  # flag --listen",
+        "max_leases = 9  # environment variable RDMA_ENGINE_MAX_LEASES",
+        "max_peers = 256  # default",
+    ] {
+        assert!(
+            printed.lines().any(|printed| printed == line),
+            "no {line} in\n{printed}"
+        );
+    }
+
+    let (code, printed, complaint) = check_config(dir.path(), &["target"], &[]);
+    assert_eq!((code, printed.as_str()), (2, ""));
+    let start = "default: volumes: no directory is given";
+    assert!(complaint.starts_with(start), "{complaint}");
+    for of_both in [["-d", "none", "target"], ["target", "--ipc-socket", "s"]] {
+        let (code, _, complaint) = check_config(dir.path(), &of_both, &[]);
+        assert_eq!(code, 2, "{complaint}");
+    }
 }

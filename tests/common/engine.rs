@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
+use rdma_engine::protocol::message::StartRead;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::http::{Answer, Metrics};
@@ -99,6 +100,34 @@ impl Engine {
         })
     }
 
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        eventually("the log says how many workers there are", || {
+            let log = self.log();
+            let (_, rest) = log.split_once("workers=")?;
+            let (count, _) = rest.split_once(char::is_whitespace)?;
+            Some(count.parse().expect("a number"))
+        })
+    }
+
+    /// Awaits that every worker reads from the real target of that name. Nobody else connects
+    /// meanwhile: new connections are dealt to the workers in turn.
+    pub fn await_peer(&self, name: &str) {
+        let read = StartRead {
+            peer: Some(name.to_owned()),
+            ..Bystander::whole()
+        };
+        for _ in 0..self.workers() {
+            let mut client = self.client();
+            eventually(&format!("peer {name} is read from"), || {
+                let started = client.start(&read).ok()?;
+                assert_eq!(started.transport, "tcp");
+                client.complete(&started);
+                Some(())
+            });
+        }
+    }
+
     /// A client who behaves, connected before whatever a test does to the engine.
     pub fn bystander(&self) -> Bystander {
         Bystander::of(self)
@@ -107,8 +136,10 @@ impl Engine {
     /// What the engine holds now. The caller has no connection open.
     pub fn baseline(&self) -> Baseline {
         self.await_no_connections();
+        // A link that is just being made may show for a moment.
+        let looks = std::iter::repeat_with(|| self.own_descriptors()).take(5);
         Baseline {
-            descriptors: self.own_descriptors(),
+            descriptors: looks.min_by_key(Vec::len).unwrap(),
         }
     }
 
@@ -125,17 +156,32 @@ impl Engine {
         });
     }
 
-    /// Descriptors but those of volume files, which are opened when they are first needed, and
-    /// of what the engine reads about itself for a moment.
+    /// Descriptors of its links to peers, two a link.
+    fn peer_descriptors(&self) -> Vec<String> {
+        let ports: Vec<u16> = self.setup.peers.iter().map(|(_, a)| a.port()).collect();
+        let sockets = process::sockets_to(&ports).into_iter();
+        let sockets: Vec<String> = sockets.map(|inode| format!("socket:[{inode}]")).collect();
+        let mut links = process::descriptors(self.pid());
+        links.retain(|link| sockets.contains(link));
+        links
+    }
+
+    /// Descriptors but those of volume files, which are opened when they are first needed, of
+    /// links to peers, which come and go, and of what the engine reads about itself for a moment.
     fn own_descriptors(&self) -> Vec<String> {
         let mut links = process::descriptors(self.pid());
+        let of_peers = self.peer_descriptors();
         links.retain(|link| {
-            let link = Path::new(link);
-            let of_a_volume = self.setup.volumes.iter().any(|v| link.starts_with(v));
-            !of_a_volume && !link.starts_with("/proc")
+            let of_itself = Path::new(link).starts_with("/proc");
+            !self.is_of_a_volume(link) && !of_itself && !of_peers.contains(link)
         });
         links.sort();
         links
+    }
+
+    fn is_of_a_volume(&self, descriptor: &str) -> bool {
+        let mut volumes = self.setup.volumes.iter();
+        volumes.any(|dir| Path::new(descriptor).starts_with(dir))
     }
 
     /// Checks, when all the test's clients are gone, that every session, buffer and descriptor
@@ -155,13 +201,18 @@ impl Engine {
             "descriptors before: {:#?}\nand now: {now:#?}",
             before.descriptors
         );
-        let volume_files = process::descriptors(self.pid()).len() - now.len();
+        let mut volume_files = process::descriptors(self.pid());
+        volume_files.retain(|link| self.is_of_a_volume(link));
+        let volume_files = volume_files.len();
         let count = |dir: &PathBuf| std::fs::read_dir(dir).unwrap().count();
         let files: usize = self.setup.volumes.iter().map(count).sum();
         assert!(
             volume_files <= 2 * files,
             "{volume_files} descriptors of {files} volume files"
         );
+        let links = self.setup.peers.len() * self.workers();
+        let found = within_patience(|| self.peer_descriptors().len() <= 2 * links);
+        assert!(found, "more than {links} links to peers");
         self.bystander().served();
         assert!(!self.log().contains("panicked"), "{}", self.log());
     }

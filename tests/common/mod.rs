@@ -9,16 +9,22 @@
 )]
 
 pub mod abuse;
+pub mod bad_answer;
 pub mod bystander;
 pub mod case;
 pub mod client;
 pub mod engine;
+pub mod failing;
 pub mod http;
+pub mod own_target;
 pub mod payload;
+pub mod peer;
 pub mod process;
 pub mod reader;
 pub mod room;
 pub mod setup;
+pub mod target;
+pub mod through;
 pub mod volume;
 
 use std::io::Write;
@@ -27,8 +33,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub use bystander::Bystander;
 pub use client::{Client, Pool};
 pub use engine::{Baseline, Engine};
+pub use own_target::{OwnTarget, Visit};
 pub use payload::{bytes, crc32c};
+pub use peer::Peer;
 pub use setup::{Setup, engine_with};
+pub use target::{Target, TargetSetup};
 pub use volume::{Needle, Spec, Volume};
 
 /// How long a condition is awaited before the test fails: a bound, not an expectation.

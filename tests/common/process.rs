@@ -46,6 +46,19 @@ pub fn accepted_on_port(port: u16) -> usize {
     table.lines().skip(1).filter(open).count()
 }
 
+/// Inodes of this host's TCP sockets that lead to one of `ports`.
+pub fn sockets_to(ports: &[u16]) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ports: Vec<String> = ports.iter().map(|port| format!(":{port:04X}")).collect();
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let there = *fields.get(2)?;
+        let wanted = ports.iter().any(|port| there.ends_with(port));
+        wanted.then(|| fields.get(9).copied().map(str::to_owned))?
+    };
+    table.lines().skip(1).filter_map(inode).collect()
+}
+
 /// Starts a program that may have been copied a moment ago: while another thread of this process
 /// is between fork and exec, its child still holds the copy open for writing.
 pub fn spawn_copied(command: &mut Command) -> Child {

@@ -12,6 +12,8 @@ pub const MIB: usize = 1 << 20;
 pub struct Reader {
     pub client: Client,
     pub pool: Pool,
+    /// How all it reads is to come.
+    pub transport: &'static str,
 }
 
 impl Reader {
@@ -19,7 +21,19 @@ impl Reader {
     pub fn of(engine: &Engine) -> Self {
         let mut client = engine.client();
         let pool = client.attach();
-        Self { client, pool }
+        Self {
+            client,
+            pool,
+            transport: "local",
+        }
+    }
+
+    /// The same, for needles that are to come over TCP.
+    pub fn over_tcp(engine: &Engine) -> Self {
+        Self {
+            transport: "tcp",
+            ..Self::of(engine)
+        }
     }
 
     /// Reads what is known to be there.
@@ -76,7 +90,7 @@ impl Reader {
             assert_eq!(started.transfer_size, expected as u64, "{what}");
             assert_eq!(started.expected_crc, crc32c(&data), "{what}");
             assert_eq!(started.needle_size, length as u64, "{what}");
-            assert_eq!(started.transport, "local");
+            assert_eq!(started.transport, self.transport, "{what}");
             if length > 0 {
                 let checkable = in_part || expected == length;
                 assert_eq!(started.crc_verified, checkable, "{what}");

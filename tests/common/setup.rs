@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::bystander::{GOOD_VOLUME, good_needle};
+use super::target::SHORT;
 use super::{Engine, Needle, Spec, Volume};
 
 /// What an engine is started with. Everything lies in a temporary directory of its own.
@@ -25,6 +27,8 @@ pub struct Setup {
     /// Limit on locked memory, in bytes.
     pub memlock: Option<u64>,
     pub(super) volumes: Vec<PathBuf>,
+    /// The peers' names and addresses.
+    pub(super) peers: Vec<(String, SocketAddr)>,
     settings: BTreeMap<&'static str, String>,
 }
 
@@ -44,6 +48,7 @@ impl Setup {
             uid: None,
             memlock: None,
             volumes: vec![volumes],
+            peers: Vec::new(),
             settings: BTreeMap::from([
                 // Hugepages are the host's; what runs here must not depend on them.
                 ("hugepages", r#""never""#.to_owned()),
@@ -67,6 +72,25 @@ impl Setup {
     pub fn set(mut self, key: &'static str, value: &str) -> Self {
         self.settings.insert(key, value.to_owned());
         self
+    }
+
+    /// Has it read from a target, under this name.
+    pub fn peer(mut self, name: &str, address: SocketAddr) -> Self {
+        self.peers.push((name.to_owned(), address));
+        self
+    }
+
+    /// Has it give up peers who keep it waiting after [`SHORT`].
+    pub fn impatient(self) -> Self {
+        self.set("peer_timeout", &format!(r#""{}ms""#, SHORT.as_millis()))
+    }
+
+    /// Gives it a secret to share with its peers.
+    pub fn peer_secret(self, secret: &str) -> Self {
+        let file = self.dir.path().join("secret");
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        self.set("peer_secret_file", &format!("{file:?}"))
     }
 
     /// The socket's path.
@@ -107,6 +131,9 @@ impl Setup {
         command.arg("--ipc-socket").arg(self.socket());
         for dir in &self.volumes {
             command.arg("--volumes").arg(dir);
+        }
+        for (name, address) in &self.peers {
+            command.arg("--peer").arg(format!("{name}={address}"));
         }
         for (flag, value) in [
             ("--buffer-size", self.buffer_size),
