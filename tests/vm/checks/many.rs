@@ -27,7 +27,10 @@ const AT_ONCE: usize = 12;
 pub fn checks(report: &mut Report, place: &Place<'_>) -> Result<()> {
     let pair = Pair::start(
         place,
-        |flags| flags.and("workers", "1").and("buffer-size", "256MiB"),
+        |flags| {
+            let flags = flags.and("workers", "1").and("buffer-size", "256MiB");
+            flags.and("peer-timeout", "30s")
+        },
         |flags| flags.and("lease-timeout", "10m").and("peer-timeout", "10m"),
     )?;
     let file = place.files.random(BYTES)?;

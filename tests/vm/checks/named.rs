@@ -19,7 +19,7 @@ const STATUS: &str = "IBV_WC_REM_ACCESS_ERR";
 pub fn checks(report: &mut Report, place: &Place<'_>) -> Result<()> {
     let pair = Pair::start(
         place,
-        |flags| flags,
+        |flags| flags.and("peer-timeout", "30s"),
         |flags| flags.and("lease-timeout", "10m").and("peer-timeout", "10m"),
     )?;
     let file = place.files.random(64 << 10)?;
