@@ -19,6 +19,14 @@ const (
 	socketVariable = "RDMA_SOCKET_PATH"
 )
 
+// engineSocket is where the engine is unless a flag says otherwise.
+func engineSocket() string {
+	if path := os.Getenv(socketVariable); path != "" {
+		return path
+	}
+	return defaultSocket
+}
+
 type catFlags struct {
 	socket, tokenFile, collection string
 	offset, size                  uint64
@@ -58,11 +66,7 @@ func parseCat(args []string, stderr io.Writer) (f catFlags, fid string, code int
 		set.PrintDefaults()
 		fmt.Fprint(set.Output(), "\nexit codes: 0 written, 1 failed, 2 wrong usage, 3 no such needle, 4 corrupt\n")
 	}
-	socket := defaultSocket
-	if path := os.Getenv(socketVariable); path != "" {
-		socket = path
-	}
-	set.StringVar(&f.socket, "engine", socket, "Unix `socket` of the engine; "+socketVariable+" changes the default")
+	set.StringVar(&f.socket, "engine", engineSocket(), "Unix `socket` of the engine; "+socketVariable+" changes the default")
 	set.StringVar(&f.tokenFile, "token-file", "", "`file` with the engine's shared secret, where it has one configured")
 	set.StringVar(&f.collection, "collection", "", "`name` of the collection the volume must belong to")
 	set.Uint64Var(&f.offset, "offset", 0, "first `byte` wanted")

@@ -27,6 +27,7 @@ type command struct {
 
 var commands = []command{
 	{"cat", "write a needle to standard output, after checking its CRC", cat},
+	{"serve", "serve weed mount with needles read through the engine", serveCommand},
 }
 
 func main() {
