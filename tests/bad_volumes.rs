@@ -5,14 +5,12 @@ mod common;
 
 use std::os::unix::fs::symlink;
 
-use common::bytes;
 use common::case::{BAD_BYTES, Case, Cases, fetched, good, refused};
 use common::client::whole;
 use common::volume::HEADER;
+use common::{bytes, eventually};
 use rdma_engine::protocol::message::StartRead;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-
-const INTEGRITY: [&str; 3] = ["CORRUPT_NEEDLE", "CORRUPT_VOLUME", "CHECKSUM_MISMATCH"];
 
 /// Some reads of every case.
 fn of_all(cases: &[Case], reads: impl Fn(&Case) -> Vec<StartRead>) -> Vec<StartRead> {
@@ -116,6 +114,118 @@ fn an_index_that_leads_astray_is_corrupt() {
 }
 
 #[test]
+fn an_index_that_points_outside_of_the_dat_file_is_a_corrupt_volume() {
+    let mut cases = Cases::new();
+    for beyond in [8, 1 << 20, 0xffff_fff8] {
+        let case = cases.add(3);
+        let end = std::fs::metadata(&case.volume.dat).unwrap().len();
+        let offset = (end + beyond).min(0x7_ffff_fff8);
+        case.volume.index(case.bad.id, offset, case.placed.size);
+    }
+    let case = cases.add(3);
+    // Its superblock is no needle either.
+    case.volume.index(case.bad.id, 0, case.placed.size);
+    let [beyond @ .., zero] = [100, 101, 102, 103];
+    cases.each(|bystander, cases| {
+        let of = |ids: &[u32]| {
+            of_all(cases, Case::whole_and_part)
+                .into_iter()
+                .filter(|read| ids.contains(&read.volume_id))
+                .collect::<Vec<_>>()
+        };
+        refused(bystander, &["CORRUPT_VOLUME"], &of(&beyond));
+        // An offset of 0 is how a deletion is written.
+        refused(bystander, &["NEEDLE_NOT_FOUND"], &of(&[zero]));
+        for case in cases {
+            assert_eq!(fetched(bystander, &case.before()), good(1).data);
+            assert_eq!(fetched(bystander, &case.after()), good(3).data);
+        }
+    });
+}
+
+#[test]
+fn an_index_of_another_width_than_the_vif_says_is_a_corrupt_volume() {
+    let mut cases = Cases::new();
+    let case = cases.add(3);
+    let vif = case.volume.dat.with_extension("vif");
+    let text = std::fs::read_to_string(&vif).unwrap();
+    let wrong = text.replace(r#""bytesOffset":4"#, r#""bytesOffset":5"#);
+    assert_ne!(text, wrong);
+    std::fs::write(&vif, wrong).unwrap();
+    cases.each(|bystander, cases| {
+        refused(
+            bystander,
+            &["CORRUPT_VOLUME"],
+            &of_all(cases, Case::whole_and_part),
+        );
+        refused(bystander, &["CORRUPT_VOLUME"], &[cases[0].before()]);
+    });
+}
+
+#[test]
+fn bit_rot_in_an_index_entry_harms_only_its_own_needle() {
+    let mut cases = Cases::new();
+    for byte in 0..16 {
+        let case = cases.add(3);
+        let mut index = std::fs::read(&case.volume.idx).unwrap();
+        assert_eq!(index.len(), 3 * 16);
+        index[16 + byte] ^= 0xff;
+        std::fs::write(&case.volume.idx, index).unwrap();
+    }
+    // Where the id or the sign is hit, there is nothing left that tells of the needle.
+    let codes = ["CORRUPT_NEEDLE", "CORRUPT_VOLUME", "NEEDLE_NOT_FOUND"];
+    cases.refused(&codes, Case::whole_and_part);
+}
+
+#[test]
+fn bit_rot_in_the_flags_is_a_corrupt_needle() {
+    let mut cases = Cases::new();
+    for version in [2, 3] {
+        let case = cases.add(version);
+        case.volume.corrupt(case.placed.footer - 1);
+    }
+    cases.refused(&["CORRUPT_NEEDLE"], Case::whole_and_part);
+}
+
+#[test]
+fn an_index_that_can_not_be_opened_harms_only_its_own_volume_until_it_can() {
+    let mut cases = Cases::new();
+    for _ in 0..4 {
+        cases.add(3);
+    }
+    cases.each(|bystander, cases| {
+        for case in cases {
+            assert_eq!(fetched(bystander, &case.whole()), case.bad.data);
+            std::fs::rename(&case.volume.idx, case.volume.idx.with_extension("away")).unwrap();
+        }
+        std::fs::create_dir(&cases[0].volume.idx).unwrap();
+        symlink("/nonexistent", &cases[1].volume.idx).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(CWD, &cases[2].volume.idx, FileType::Fifo, mode, 0).unwrap();
+        if !common::is_root() {
+            std::fs::write(&cases[3].volume.idx, b"").unwrap();
+            let unreadable = std::os::unix::fs::PermissionsExt::from_mode(0);
+            std::fs::set_permissions(&cases[3].volume.idx, unreadable).unwrap();
+        }
+        for (case, code) in cases.iter().zip(["IO_ERROR", "CORRUPT_VOLUME", "IO_ERROR"]) {
+            eventually("the volume can not be read", || {
+                (bystander.client.refusal_or_read(&case.whole())? == code).then_some(())
+            });
+        }
+        bystander.served();
+        std::fs::remove_dir(&cases[0].volume.idx).unwrap();
+        for case in cases {
+            std::fs::rename(case.volume.idx.with_extension("away"), &case.volume.idx).unwrap();
+            eventually("the volume can be read again", || {
+                let read = bystander.client.refusal_or_read(&case.whole());
+                read.is_none().then_some(())
+            });
+            assert_eq!(fetched(bystander, &case.whole()), case.bad.data);
+        }
+    });
+}
+
+#[test]
 fn an_index_of_garbage_harms_only_its_own_volume() {
     let mut cases = Cases::new();
     for vif in [true, false] {
@@ -140,7 +250,7 @@ fn a_dat_file_that_is_cut_off_is_corrupt_where_it_is_cut() {
     }
     cases.each(|bystander, cases| {
         let reads = of_all(cases, |case| vec![case.whole(), case.after()]);
-        refused(bystander, &INTEGRITY, &reads);
+        refused(bystander, &["CORRUPT_VOLUME"], &reads);
         for case in cases {
             assert_eq!(fetched(bystander, &case.before()), good(1).data);
         }
@@ -156,7 +266,7 @@ fn a_dat_file_cut_off_while_it_is_served_is_corrupt() {
         assert_eq!(fetched(bystander, &case.whole()), case.bad.data);
         case.volume.truncate(case.placed.data + 20_000);
         let reads = [case.whole(), case.range(30_000, 5)];
-        refused(bystander, &INTEGRITY, &reads);
+        refused(bystander, &["CORRUPT_VOLUME"], &reads);
         assert_eq!(fetched(bystander, &case.before()), good(1).data);
     });
 }

@@ -62,3 +62,5 @@ impl StartError {
 /// What starting a worker fails with.
 pub const STARTING_A_WORKER: &str =
     "starting a worker's io_uring (is it disabled? see kernel.io_uring_disabled)";
+/// What starting to follow the volumes fails with.
+pub const FOLLOWING: &str = "starting the thread that follows the volumes";

@@ -13,6 +13,7 @@ use crate::source::remote::{Place, Remote};
 use crate::source::{Landed, Wanted, local};
 use crate::telemetry::RateLimited;
 use crate::verbs::RemoteMemory;
+use crate::volume::Volume;
 
 impl Worker {
     /// Serves a StartRead of `client`. Returns the reply, and the session that is lost if the
@@ -124,9 +125,11 @@ impl Worker {
         // A volume of this host first; the disk is not looked at for one that a peer has.
         let here = place.peer.is_none() && (volumes.knows(id) || !self.links.serve(id));
         if here {
-            match volumes.find(id, place.collection).await {
+            let read =
+                async |volume: &Volume| local::read(&self.reader, volume, &wanted, deadline).await;
+            match volumes.read(id, place.collection, read).await {
                 Err(error) if error.code == Code::VolumeNotFound && !self.links.is_empty() => {}
-                found => return local::read(&self.reader, &*found?, &wanted, deadline).await,
+                landed => return landed,
             }
         }
         remote.read(place, &wanted, deadline).await

@@ -1,7 +1,8 @@
 //! The daemon: puts the parts together, runs them, and takes them down in order.
 //!
 //! The control thread (the one that calls [`run`]) accepts connections, sweeps sessions and
-//! waits for signals; workers serve; telemetry has a thread of its own.
+//! waits for signals; workers serve; telemetry, and following the volumes' files, have a thread of
+//! their own each.
 
 mod worker;
 
@@ -10,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, TransportChoice};
-use crate::daemon::{STARTING_A_WORKER, Signals, StartError, WorkerThread, pages};
+use crate::daemon::{FOLLOWING, STARTING_A_WORKER, Signals, StartError, WorkerThread, pages};
 use crate::engine::{Engine, Limits, Network, StepsDown};
 use crate::ipc::{Accepted, Listener, Policy};
 use crate::peer::{PeerSettings, PeerStatus};
 use crate::pool::Pool;
 use crate::session::Sessions;
-use crate::source::Volumes;
+use crate::source::{Follower, Volumes};
 use crate::telemetry::{Endpoints, Metrics, Page, Readiness, State};
 use crate::uring::Registration;
 use crate::verbs::{Access, Adapter};
@@ -75,6 +76,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         hugepages: ordinary_pages,
         fixed_buffers: refused,
     });
+    let follower = Follower::start(&engine.volumes, || ()).map_err(StartError::io(FOLLOWING))?;
     announce(config, &engine);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,6 +84,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         .build()
         .map_err(StartError::io("starting the control runtime"))?;
     let served = runtime.block_on(control(config, &engine, &readiness, listener, &workers));
+    drop(follower);
     for worker in workers {
         worker.stop();
     }

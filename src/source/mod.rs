@@ -6,6 +6,7 @@
 
 mod compressed;
 mod extents;
+mod follower;
 pub mod local;
 mod memory;
 pub mod remote;
@@ -24,6 +25,7 @@ use crate::peer::Fallback;
 use crate::pool::{Buffer, Owner, Pool, ReserveError, Reserved};
 use crate::uring::{DataRing, ReadError};
 
+pub use follower::Follower;
 pub use volumes::Volumes;
 
 /// What a worker brings to a read.

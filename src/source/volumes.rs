@@ -1,4 +1,5 @@
-//! Finding a volume, looking once more before saying that there is none.
+//! Finding a volume, looking once more before saying that there is none, and reading from it,
+//! looking once more at its files before saying that a needle is not there or damaged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +8,25 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
-use crate::telemetry::RateLimited;
-use crate::volume::{Registry, Volume, VolumeError};
+use crate::volume::{Look, Registry, Volume, VolumeError};
+
+use super::follower::complain;
 
 /// The least time between two looks at the directories, so that requests for volumes that do
 /// not exist cost little.
 const RESCAN_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The least time between two looks at the files of a volume that readers ask for.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// Volumes are looked at separately, but for those whose ids differ by a multiple of this.
+const CHECKS: usize = 64;
+
 /// The volumes of this host.
 #[derive(Debug)]
 pub struct Volumes {
     registry: Arc<Registry>,
+    /// When the last look at a volume's files began that a reader asked for.
+    checked: [Mutex<Instant>; CHECKS],
     /// When the last look at the directories began.
     scanned: Mutex<Instant>,
 }
@@ -27,6 +36,7 @@ impl Volumes {
     pub fn new(registry: Registry) -> Self {
         Self {
             registry: Arc::new(registry),
+            checked: std::array::from_fn(|_| Mutex::new(Instant::now())),
             scanned: Mutex::new(Instant::now()),
         }
     }
@@ -46,21 +56,68 @@ impl Volumes {
         self.registry.open_ids()
     }
 
-    /// Looks for new volumes on disk.
+    /// Volumes that are there but can not be read.
+    pub fn unreadable(&self) -> usize {
+        self.registry.unreadable()
+    }
+
+    /// How long ago the last complete look at the volumes' files began.
+    pub fn follow_lag(&self) -> Duration {
+        self.registry.follow_lag()
+    }
+
+    pub(super) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Reads from the volume `id` with `read`. Where that finds the needle missing or damaged
+    /// and the volume's files have been replaced since they were opened, it reads once more,
+    /// from what is there now.
     ///
     /// # Errors
-    /// When the thread that looks can not; a directory that can not be listed is only logged, and
-    /// what is known is still served.
-    pub async fn rescan(&self) -> Result<()> {
-        let registry = Arc::clone(&self.registry);
-        let looked = tokio::task::spawn_blocking(move || registry.rescan()).await;
-        let failed = |e| Error::new(Code::Internal, format!("looking for volumes: {e}"));
-        if let Err(error) = looked.map_err(failed)? {
-            static TOLD: RateLimited = RateLimited::new(Duration::from_secs(10));
-            if let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
-                tracing::warn!(%error, suppressed, "looking for volumes failed");
+    /// Those of [`Self::find`] and of `read`.
+    pub async fn read<T>(
+        &self,
+        id: u32,
+        collection: Option<&str>,
+        read: impl AsyncFn(&Volume) -> Result<T>,
+    ) -> Result<T> {
+        let volume = self.find(id, collection).await?;
+        let asked = Instant::now();
+        match read(&volume).await {
+            Err(error) if may_be_outdated(error.code) => {
+                if self.is_still_current(&volume, asked).await? {
+                    return Err(error);
+                }
+                read(&*self.find(id, collection).await?).await
+            }
+            done => done,
+        }
+    }
+
+    /// Whether `volume`, as it was open at `asked`, is what is on disk; if not, what is there is
+    /// opened. Whoever asks meanwhile gets the same answer, and looks are [`RECHECK_INTERVAL`]
+    /// apart.
+    async fn is_still_current(&self, volume: &Arc<Volume>, asked: Instant) -> Result<bool> {
+        let id = volume.id();
+        let mut checked = self.checked[id as usize % CHECKS].lock().await;
+        if *checked < asked {
+            tokio::time::sleep_until(*checked + RECHECK_INTERVAL).await;
+            *checked = Instant::now();
+            if !self.registry.is_current(volume) {
+                self.look(move |registry| registry.look_for(id)).await?;
             }
         }
+        drop(checked);
+        let now = self.registry.find(id, None);
+        Ok(now.is_ok_and(|now| Arc::ptr_eq(&now, volume)))
+    }
+
+    async fn look(&self, look: impl FnOnce(&Registry) -> Look + Send + 'static) -> Result<()> {
+        let registry = Arc::clone(&self.registry);
+        let looked = tokio::task::spawn_blocking(move || look(&registry)).await;
+        let failed = |e| Error::new(Code::Internal, format!("looking for volumes: {e}"));
+        complain(&looked.map_err(failed)?);
         Ok(())
     }
 
@@ -100,9 +157,22 @@ impl Volumes {
         if *scanned < asked && (missing || scanned.elapsed() >= RESCAN_INTERVAL) {
             tokio::time::sleep_until(*scanned + RESCAN_INTERVAL).await;
             *scanned = Instant::now();
-            self.rescan().await?;
+            self.look(Registry::look).await?;
         }
         drop(scanned);
         Ok(self.registry.find(id, collection)?)
     }
+}
+
+/// Whether a read may have failed so because the volume's files have been replaced.
+fn may_be_outdated(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NeedleNotFound
+            | Code::CookieMismatch
+            | Code::ChecksumMismatch
+            | Code::CorruptNeedle
+            | Code::CorruptVolume
+            | Code::IoError
+    )
 }

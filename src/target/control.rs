@@ -1,40 +1,33 @@
-//! What the target's control thread does: accepts peers, follows the volumes, waits for a signal.
+//! What the target's control thread does: accepts peers, waits for a signal.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use super::Target;
 use super::connection::Accepted;
-use super::served::Served;
 use crate::config::TargetConfig;
 use crate::daemon::{Signals, StartError, WorkerThread};
 use crate::telemetry::{RateLimited, Readiness, Refusal, State};
 
-/// How often the volume directories are looked at.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing is accepted after accepting failed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How often a stopping target looks whether its peers have finished.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Accepts, follows the volumes, and waits for a signal; then lets what is under way finish.
+/// Accepts, and waits for a signal; then lets what is under way finish.
 pub(super) async fn run(
     config: &TargetConfig,
     target: &Arc<Target>,
     readiness: &Readiness,
     listener: TcpListener,
     workers: &[WorkerThread<Accepted>],
-    announce: watch::Sender<Served>,
 ) -> Result<(), StartError> {
     let mut terminate = Signals::new().map_err(StartError::io("watching for signals"))?;
     readiness.set(State::Ready);
     let accepting = accept(target, &listener, workers, u64::from(config.max_peers));
-    let following = follow(target, &announce);
     let events = async {
         match &target.adapter {
             Some(adapter) => Arc::clone(adapter).follow_events().await,
@@ -43,7 +36,6 @@ pub(super) async fn run(
     };
     tokio::select! {
         () = accepting => {}
-        () = following => {}
         failed = events => failed.map_err(StartError::io("following the device's events"))?,
         () = terminate.next() => {}
     }
@@ -91,26 +83,6 @@ async fn accept(
             (Ok(_), None) => {}
             (Err(error), _) => tracing::warn!(%error, %address, "taking a peer over failed"),
         }
-    }
-}
-
-/// Tells the connections of changes in what is served; never ends.
-async fn follow(target: &Target, announce: &watch::Sender<Served>) {
-    let mut tick = tokio::time::interval(FOLLOW_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        if let Err(error) = target.volumes.rescan().await {
-            tracing::error!(%error, "following the volume directories");
-        }
-        let now = Served::of(&target.volumes);
-        announce.send_if_modified(|known| {
-            let changed = *known != now;
-            if changed {
-                *known = now;
-            }
-            changed
-        });
     }
 }
 

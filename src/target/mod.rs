@@ -2,7 +2,8 @@
 //!
 //! It stages a needle in its own registered pool and lends the memory for one-sided READs, or
 //! sends the bytes over the connection where one side has no device. The control thread (the one
-//! that calls [`run`]) accepts peers and follows the volume directories; workers serve.
+//! that calls [`run`]) accepts peers; workers serve; a thread of its own follows the volumes' files and
+//! announces what has changed.
 
 mod connection;
 mod control;
@@ -21,9 +22,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::{TargetConfig, Token, TransportChoice};
-use crate::daemon::{STARTING_A_WORKER, StartError, WorkerThread, pages};
+use crate::daemon::{FOLLOWING, STARTING_A_WORKER, StartError, WorkerThread, pages};
 use crate::pool::{GRANULE_BYTES, Pool};
-use crate::source::Volumes;
+use crate::source::{Follower, Volumes};
 use crate::telemetry::{Endpoints, Metrics, Observe, Observed, Page, Readiness};
 use crate::uring::Registration;
 use crate::verbs::{Access, Adapter};
@@ -138,17 +139,35 @@ pub fn run(config: &TargetConfig) -> Result<(), StartError> {
     let _ = target
         .steps_down
         .set([ordinary_pages.is_some(), refused.is_some()]);
+    let follower = {
+        let announcing = Arc::clone(&target);
+        let looked = move || announce_changes(&announcing, &announce);
+        Follower::start(&target.volumes, looked).map_err(StartError::io(FOLLOWING))?
+    };
     target.announce_start(address);
 
     let served = runtime.block_on(control::run(
-        config, &target, &readiness, listener, &workers, announce,
+        config, &target, &readiness, listener, &workers,
     ));
+    drop(follower);
     for worker in workers {
         worker.stop();
     }
     endpoints.stop();
     tracing::info!("stopped");
     served
+}
+
+/// Tells the connections of changes in what is served.
+fn announce_changes(target: &Target, announce: &watch::Sender<Served>) {
+    let now = Served::of(&target.volumes);
+    announce.send_if_modified(|known| {
+        let changed = *known != now;
+        if changed {
+            *known = now;
+        }
+        changed
+    });
 }
 
 type Workers = Vec<WorkerThread<Accepted>>;

@@ -16,6 +16,7 @@ use crate::source::local::Plain;
 use crate::source::{Landed, Wanted, local};
 use crate::telemetry::Operation;
 use crate::uring::Lent;
+use crate::volume::Volume;
 
 /// Bytes from which it pays to have the kernel send a file's pages, on a thread that may wait,
 /// rather than to stage them.
@@ -158,58 +159,70 @@ impl Connection {
         let target = &self.node.target;
         let patience = Duration::from_millis(read.patience_ms).min(PATIENCE_MAX);
         let deadline = Instant::now() + patience;
-        let found = tokio::time::timeout_at(deadline, async {
-            let collection = read.collection.as_deref();
-            let volume = target.volumes.find(read.volume_id, collection).await?;
-            let reader = &self.node.reader;
-            let wanted = Wanted {
-                needle_id: read.needle_id,
-                cookie: read.cookie,
-                offset: read.offset,
-                size: read.size,
-                owner: Owner(self.number),
-            };
-            let mut most = read.room.min(target.settings.max_transfer);
-            // A little is staged at once; of more it is worth knowing first how much it is.
-            if read.size == 0 || read.size >= SENDFILE_BYTES_MIN {
-                let plain = local::look(reader, &volume, &wanted, deadline).await?;
-                if let Some(plain) = plain {
-                    most = most.min(plain.len);
-                    if plain.len > read.room {
-                        return Ok(Answer::TooLong {
-                            length: plain.len,
-                            needle_size: plain.needle_size,
-                        });
-                    }
-                    // A volume that is read past the page cache is not sent through it.
-                    if from_file && plain.len >= SENDFILE_BYTES_MIN && volume.direct().is_none() {
-                        return Ok(Answer::File(plain));
-                    }
-                }
-            }
-            if read.size > 0 {
-                most = most.min(read.size);
-            }
-            let place = match from_file {
-                true => Some(self.place(most).await?),
-                false => None,
-            };
-            let landed = local::read(reader, &volume, &wanted, deadline).await?;
-            let length = landed.data.len() as u64;
-            if length > read.room {
-                return Ok(Answer::TooLong {
-                    length,
-                    needle_size: landed.needle_size,
-                });
-            }
-            Ok(Answer::Staged(landed, place))
-        });
+        let collection = read.collection.as_deref();
+        let answer =
+            async |volume: &Volume| self.answer_from(volume, read, from_file, deadline).await;
+        let volumes = &target.volumes;
+        let found = volumes.read(read.volume_id, collection, answer);
+        let found = tokio::time::timeout_at(deadline, found);
         found.await.unwrap_or_else(|_| {
             Err(Error::new(
                 Code::NetworkTimeout,
                 format!("the needle could not be staged within {patience:?}"),
             ))
         })
+    }
+
+    /// The same, from `volume`.
+    async fn answer_from(
+        &self,
+        volume: &Volume,
+        read: &Read,
+        from_file: bool,
+        deadline: Instant,
+    ) -> Result<Answer> {
+        let reader = &self.node.reader;
+        let wanted = Wanted {
+            needle_id: read.needle_id,
+            cookie: read.cookie,
+            offset: read.offset,
+            size: read.size,
+            owner: Owner(self.number),
+        };
+        let mut most = read.room.min(self.node.target.settings.max_transfer);
+        // A little is staged at once; of more it is worth knowing first how much it is.
+        if read.size == 0 || read.size >= SENDFILE_BYTES_MIN {
+            let plain = local::look(reader, volume, &wanted, deadline).await?;
+            if let Some(plain) = plain {
+                most = most.min(plain.len);
+                if plain.len > read.room {
+                    return Ok(Answer::TooLong {
+                        length: plain.len,
+                        needle_size: plain.needle_size,
+                    });
+                }
+                // A volume that is read past the page cache is not sent through it.
+                if from_file && plain.len >= SENDFILE_BYTES_MIN && volume.direct().is_none() {
+                    return Ok(Answer::File(plain));
+                }
+            }
+        }
+        if read.size > 0 {
+            most = most.min(read.size);
+        }
+        let place = match from_file {
+            true => Some(self.place(most).await?),
+            false => None,
+        };
+        let landed = local::read(reader, volume, &wanted, deadline).await?;
+        let length = landed.data.len() as u64;
+        if length > read.room {
+            return Ok(Answer::TooLong {
+                length,
+                needle_size: landed.needle_size,
+            });
+        }
+        Ok(Answer::Staged(landed, place))
     }
 
     /// Waits until enough of what was answered before has been taken, that there may be `bytes`

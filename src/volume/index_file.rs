@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::fs::{SeekFrom, seek};
 
@@ -135,11 +135,13 @@ impl IndexFile {
         if self.len()? == self.followed_len.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress();
         // Again, since another thread may just have done it.
         let len = self.len()?;
-        if progress.width.is_none() {
-            progress.width = self.find_width(len, dat)?;
+        match progress.width {
+            None => progress.width = self.find_width(len, dat)?,
+            Some(stated) if progress.consumed == 0 => self.check_width(stated, len, dat)?,
+            Some(_) => {}
         }
         if let Some(width) = progress.width {
             if len < progress.consumed {
@@ -153,6 +155,10 @@ impl IndexFile {
         }
         self.followed_len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file's length. The descriptor's position, which nothing uses, is moved for it:
@@ -235,6 +241,37 @@ impl IndexFile {
         }
     }
 
+    /// CorruptVolume if the entries are plainly not of the `stated` width but of the other.
+    fn check_width(&self, stated: OffsetWidth, len: u64, dat: &File) -> Result<(), VolumeError> {
+        let (bytes, other) = match stated {
+            OffsetWidth::Four => (4, OffsetWidth::Five),
+            OffsetWidth::Five => (5, OffsetWidth::Four),
+        };
+        if len == 0
+            || self.fitting_entries(stated, len, dat)? > 0
+            || self.fitting_entries(other, len, dat)? == 0
+        {
+            return Ok(());
+        }
+        Err(VolumeError::CorruptVolume(format!(
+            "{}: its offsets do not have the {bytes} bytes that the .vif file's bytesOffset says",
+            self.path.display()
+        )))
+    }
+
+    /// Whether the last few entries all point to their needles in `dat`.
+    pub(super) fn fits(&self, dat: &File) -> Result<bool, VolumeError> {
+        let len = self.len()?;
+        let width = self.progress().width;
+        let Some(width) = width.map_or_else(|| self.find_width(len, dat), |w| Ok(Some(w)))? else {
+            return Ok(true);
+        };
+        let entries = len / width.entry_len() as u64;
+        let last = entries.saturating_sub(ENTRIES_TRIED)..entries;
+        let tried = entries.min(ENTRIES_TRIED) as usize;
+        Ok(self.fitting(width, last, dat)? == tried)
+    }
+
     /// How many of the first and last few entries point to their needles, read with `width`.
     fn fitting_entries(
         &self,
@@ -245,8 +282,18 @@ impl IndexFile {
         let entries = len / width.entry_len() as u64;
         let first = 0..entries.min(ENTRIES_TRIED);
         let last = entries.saturating_sub(ENTRIES_TRIED).max(first.end)..entries;
+        self.fitting(width, first.chain(last), dat)
+    }
+
+    /// How many of the entries with these numbers point to their needles.
+    fn fitting(
+        &self,
+        width: OffsetWidth,
+        numbers: impl Iterator<Item = u64>,
+        dat: &File,
+    ) -> Result<usize, VolumeError> {
         let mut fitting = 0;
-        for number in first.chain(last) {
+        for number in numbers {
             let mut bytes = [0; 17];
             let Some(bytes) = bytes.get_mut(..width.entry_len()) else {
                 continue;

@@ -31,11 +31,12 @@ pub struct Volume {
     dat_len: AtomicU64,
     index: RwLock<Index>,
     index_file: IndexFile,
+    info: VolumeInfo,
 }
 
 impl Volume {
-    /// Opens the volume called `name` in `dir` and reads its index. An index beside the
-    /// `.dat` wins over one in `index_dir`.
+    /// Opens the files of the volume called `name` in `dir`; [`Self::catch_up`] reads the
+    /// index. An index beside the `.dat` wins over one in `index_dir`.
     ///
     /// VolumeNotFound if its data is not here (tiered, or still being copied here);
     /// CorruptVolume if a file is missing or is not what SeaweedFS writes.
@@ -75,7 +76,7 @@ impl Volume {
         let index_path = index_path(dir, index_dir, name)?;
         let index_file = open(&index_path, OFlags::empty())
             .map_err(|error| VolumeError::io("open", &index_path, error))?;
-        let volume = Self {
+        Ok(Self {
             name: name.clone(),
             superblock,
             dat: Arc::new(dat),
@@ -84,9 +85,25 @@ impl Volume {
             dat_len: AtomicU64::new(0),
             index: RwLock::default(),
             index_file: IndexFile::new(index_file, index_path, info.offset_width),
-        };
-        volume.index_file.follow(&volume.index, &volume.dat)?;
-        Ok(volume)
+            info,
+        })
+    }
+
+    /// Whether the index is that of this `.dat`, as far as the needles show that its last
+    /// entries point to. What is damaged does not fit either.
+    pub(super) fn fits_together(&self) -> Result<bool, VolumeError> {
+        self.index_file.fits(&self.dat)
+    }
+
+    /// Whether the `.dat` begins otherwise than when it was opened: another has been written in
+    /// its place, in the same file.
+    pub(super) fn is_rewritten(&self) -> bool {
+        read_superblock(&self.dat, &self.dat_path).ok().as_ref() != Some(&self.superblock)
+    }
+
+    /// What its `.vif` said when it was opened.
+    pub(super) fn info(&self) -> VolumeInfo {
+        self.info
     }
 
     /// The volume's id.

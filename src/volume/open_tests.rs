@@ -17,7 +17,9 @@ fn saved(writer: &mut VolumeWriter) -> TempDir {
 }
 
 fn open_in(dir: &Path, stem: &str) -> Result<Volume, VolumeError> {
-    Volume::open(dir, None, &VolumeName::parse(stem).unwrap(), false)
+    let volume = Volume::open(dir, None, &VolumeName::parse(stem).unwrap(), false)?;
+    volume.catch_up()?;
+    Ok(volume)
 }
 
 fn open(dir: &TempDir) -> Result<Volume, VolumeError> {
@@ -280,7 +282,10 @@ fn an_index_beside_the_dat_wins_over_the_index_directory() {
     let dir = saved(&mut writer);
     let index_dir = tempfile::tempdir().unwrap();
     let name = VolumeName::parse("7").unwrap();
-    let open = || Volume::open(dir.path(), Some(index_dir.path()), &name, false);
+    let open = || {
+        let volume = Volume::open(dir.path(), Some(index_dir.path()), &name, false)?;
+        volume.catch_up().map(|()| volume)
+    };
     fs::write(index_dir.path().join("7.idx"), b"").unwrap();
     assert_eq!(open().unwrap().needles(), 1);
     let beside = dir.path().join("7.idx");

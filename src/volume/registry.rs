@@ -1,47 +1,56 @@
 //! All volumes of the configured directories.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use super::error::VolumeError;
-use super::files::VolumeName;
+use super::listing::Place;
+use super::look::Seen;
 use super::open::Volume;
-use super::vif::VolumeInfo;
+use super::stamp::Stamp;
 
 /// The volumes of some directories, by id. Shared by all workers.
+///
+/// What it knows is what the last look at the disk found ([`Self::look`]).
 #[derive(Debug)]
 pub struct Registry {
-    dirs: Vec<PathBuf>,
-    index_dir: Option<PathBuf>,
+    pub(super) dirs: Vec<PathBuf>,
+    pub(super) index_dir: Option<PathBuf>,
     direct_io: bool,
     slots: RwLock<HashMap<u32, Slot>>,
-    /// Held by the one scan at a time.
-    seen: Mutex<Seen>,
+    /// Held by the one look at a time.
+    pub(super) seen: Mutex<Seen>,
+    started: Instant,
+    /// When the last complete look began, in nanoseconds after `started`.
+    looked_ns: AtomicU64,
+    told_no_direct_io: AtomicBool,
 }
 
-#[derive(Debug)]
-enum Slot {
-    Open(Arc<Volume>),
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    Open(Opened),
     /// There, but not to be read, and why.
     Shut(VolumeError),
 }
 
-/// What earlier scans have come across, so that it is neither tried nor logged again.
-#[derive(Debug, Default)]
-struct Seen {
-    /// Volumes that could not be read, by their `.dat`, and what their files were like.
-    unreadable: HashMap<PathBuf, Stamp>,
-    /// The `.dat` files not used because another of the same volume is.
-    passed_over: HashSet<PathBuf>,
-    no_direct_io: bool,
+/// An open volume, and what its files were when it was opened.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub(super) volume: Arc<Volume>,
+    pub(super) place: Place,
+    pub(super) stamp: Arc<Stamp>,
 }
 
-/// Path, inode, length and time of change of each of a volume's files that there is.
-type Stamp = Vec<(PathBuf, u64, u64, i64, i64)>;
+impl Opened {
+    /// Whether its files are those that are there now.
+    pub(super) fn is_current(&self, now: &Stamp) -> bool {
+        self.stamp.is_current(now) && !self.volume.is_rewritten()
+    }
+}
 
 impl Registry {
     /// Opens every volume in `dirs`, in that order; of a volume found twice the first that can
@@ -64,9 +73,20 @@ impl Registry {
             direct_io,
             slots: RwLock::default(),
             seen: Mutex::default(),
+            started: Instant::now(),
+            looked_ns: AtomicU64::new(0),
+            told_no_direct_io: AtomicBool::new(false),
         };
-        registry.rescan()?;
-        Ok(registry)
+        match registry.look().error {
+            None => Ok(registry),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// The directories whose entries say which volumes there are and when they are replaced.
+    pub fn directories(&self) -> impl Iterator<Item = &Path> {
+        let dirs = self.dirs.iter().chain(&self.index_dir);
+        dirs.map(PathBuf::as_path)
     }
 
     /// The volume `id`, if it is of `collection` or no collection is asked for.
@@ -75,7 +95,7 @@ impl Registry {
     pub fn find(&self, id: u32, collection: Option<&str>) -> Result<Arc<Volume>, VolumeError> {
         let slots = self.slots();
         let volume = match slots.get(&id) {
-            Some(Slot::Open(volume)) => volume,
+            Some(Slot::Open(opened)) => &opened.volume,
             Some(Slot::Shut(error)) => return Err(error.clone()),
             None => {
                 return Err(VolumeError::VolumeNotFound(format!(
@@ -91,81 +111,69 @@ impl Registry {
         }
     }
 
-    /// Looks for volumes that have appeared, and tries again those that could not be read and
-    /// have changed. How many have been opened. Blocks, for as long as reading their indexes
-    /// takes; reads of the others go on meanwhile.
-    ///
-    /// An error if a directory can not be listed, after the others have been.
-    pub fn rescan(&self) -> Result<usize, VolumeError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut opened = 0;
-        let mut outcome = Ok(());
-        for dir in &self.dirs {
-            match volumes_in(dir) {
-                Ok(names) => {
-                    let new = names
-                        .iter()
-                        .filter(|name| self.consider(dir, name, &mut seen));
-                    opened += new.count();
-                }
-                Err(error) => {
-                    outcome = outcome.and(Err(VolumeError::io("list directory", dir, error)));
-                }
-            }
-        }
-        outcome.map(|()| opened)
+    /// Whether `volume` is what is served, and its files are still those on disk. Costs a stat
+    /// for each of its files.
+    pub fn is_current(&self, volume: &Arc<Volume>) -> bool {
+        let opened = match self.slots().get(&volume.id()) {
+            Some(Slot::Open(opened)) if Arc::ptr_eq(&opened.volume, volume) => opened.clone(),
+            _ => return false,
+        };
+        opened.is_current(&opened.place.stamp(self.index_dir.as_deref()))
     }
 
-    /// Opens the volume called `name` in `dir` unless it is open already; whether it did.
-    fn consider(&self, dir: &Path, name: &VolumeName, seen: &mut Seen) -> bool {
-        let id = name.id;
-        let path = name.path(dir, "dat");
-        if let Some(Slot::Open(volume)) = self.slots().get(&id) {
-            let used = volume.dat_path();
-            if used != path && seen.passed_over.insert(path.clone()) {
-                let (used, path) = (used.display(), path.display());
-                tracing::warn!("volume {id} is there twice: {used} is used, {path} is not");
-            }
-            return false;
+    /// How long ago the last complete look at the volumes' files began.
+    pub fn follow_lag(&self) -> Duration {
+        let looked = Duration::from_nanos(self.looked_ns.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(looked)
+    }
+
+    /// Takes down that a look that began at `begun` was complete.
+    pub(super) fn looked(&self, begun: Instant) {
+        let since = begun.saturating_duration_since(self.started).as_nanos();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        self.looked_ns.fetch_max(since, Ordering::Relaxed);
+    }
+
+    /// Opens the files of the volume at `place`; what they were just before.
+    pub(super) fn open_at(&self, place: &Place) -> Result<Opened, VolumeError> {
+        // Before: should a file be replaced meanwhile, the next look will see that it was.
+        let stamp = place.stamp(self.index_dir.as_deref());
+        let index_dir = self.index_dir.as_deref();
+        let volume = Volume::open(&place.dir, index_dir, &place.name, self.direct_io)?;
+        if self.direct_io
+            && volume.direct().is_none()
+            && !self.told_no_direct_io.swap(true, Ordering::Relaxed)
+        {
+            let path = volume.dat_path().display();
+            tracing::warn!("{path}: its filesystem has no direct I/O; reads are cached");
         }
-        let stamp = self.stamp(dir, name);
-        if seen.unreadable.get(&path) == Some(&stamp) {
-            return false;
-        }
-        let volume = Volume::open(dir, self.index_dir.as_deref(), name, self.direct_io);
-        let is_open = volume.is_ok();
-        let slot = match volume {
-            Ok(volume) => {
-                if self.direct_io && volume.direct().is_none() && !seen.no_direct_io {
-                    seen.no_direct_io = true;
-                    let path = path.display();
-                    tracing::warn!("{path}: its filesystem has no direct I/O; reads are cached");
-                }
-                seen.unreadable.remove(&path);
-                Slot::Open(Arc::new(volume))
-            }
-            Err(error) => {
-                tracing::warn!("volume {id} can not be read: {error}");
-                // What the system refused may be granted next time (descriptors, memory).
-                if !matches!(error, VolumeError::Io { .. }) {
-                    seen.unreadable.insert(path, stamp);
-                }
-                Slot::Shut(error)
-            }
-        };
+        Ok(Opened {
+            volume: Arc::new(volume),
+            place: place.clone(),
+            stamp: Arc::new(stamp),
+        })
+    }
+
+    /// What is known of volume `id`.
+    pub(super) fn slot(&self, id: u32) -> Option<Slot> {
+        self.slots().get(&id).cloned()
+    }
+
+    /// Serves `slot` from now on, or nothing. What was served before lives on in reads under way.
+    pub(super) fn put(&self, id: u32, slot: Option<Slot>) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.insert(id, slot);
-        is_open
+        let before = match slot {
+            Some(slot) => slots.insert(id, slot),
+            None => slots.remove(&id),
+        };
+        drop(slots);
+        // Freeing a large index takes its time; lookups do not wait for it.
+        drop(before);
     }
 
-    fn stamp(&self, dir: &Path, name: &VolumeName) -> Stamp {
-        let beside = ["dat", "idx", "vif", "note"].map(|extension| name.path(dir, extension));
-        let index = self.index_dir.as_deref().map(|dir| name.path(dir, "idx"));
-        let of = |path: PathBuf| {
-            let m = fs::metadata(&path).ok()?;
-            Some((path, m.ino(), m.len(), m.mtime(), m.mtime_nsec()))
-        };
-        beside.into_iter().chain(index).filter_map(of).collect()
+    /// The volumes that are known, open or not.
+    pub(super) fn known_ids(&self) -> Vec<u32> {
+        self.slots().keys().copied().collect()
     }
 
     /// How many volumes are open.
@@ -181,7 +189,7 @@ impl Registry {
     /// The open volumes: id and collection.
     pub fn open_ids(&self) -> Vec<(u32, String)> {
         let open = |(id, slot): (&u32, &Slot)| match slot {
-            Slot::Open(volume) => Some((*id, volume.collection().to_owned())),
+            Slot::Open(opened) => Some((*id, opened.volume.collection().to_owned())),
             Slot::Shut(_) => None,
         };
         self.slots().iter().filter_map(open).collect()
@@ -210,7 +218,7 @@ impl Registry {
     fn open_volumes(&self, count: impl Fn(&Volume) -> usize) -> usize {
         let slots = self.slots();
         let open = slots.values().filter_map(|slot| match slot {
-            Slot::Open(volume) => Some(count(volume)),
+            Slot::Open(opened) => Some(count(&opened.volume)),
             Slot::Shut(_) => None,
         });
         open.sum()
@@ -219,33 +227,6 @@ impl Registry {
     fn slots(&self) -> RwLockReadGuard<'_, HashMap<u32, Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The volumes whose `.dat` is in `dir`, and those that say in their `.vif` that it is in
-/// remote storage. (A `.vif` alone is otherwise an erasure-coded volume's.)
-fn volumes_in(dir: &Path) -> io::Result<BTreeSet<VolumeName>> {
-    let mut names = BTreeSet::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let Some(name) = stem.and_then(VolumeName::parse) else {
-            continue;
-        };
-        let is_volume = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("dat") => true,
-            Some("vif") => {
-                matches!(
-                    VolumeInfo::read(&path),
-                    Ok(Some(VolumeInfo { tiered: true, .. }))
-                )
-            }
-            _ => false,
-        };
-        if is_volume {
-            names.insert(name);
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -81,9 +81,9 @@ fn a_broken_volume_gives_its_reason_and_stops_no_other() {
     assert!(matches!(error, VolumeError::CorruptVolume(_)), "{error}");
     assert!(error.to_string().contains("1.dat"), "{error}");
     assert!(registry.find(2, None).is_ok());
-    assert_eq!(registry.rescan().unwrap(), 0, "nothing has changed");
+    assert_eq!(registry.look().opened, 0, "nothing has changed");
     fs::write(dir.path().join("1.dat"), volume("1").dat).unwrap();
-    assert_eq!(registry.rescan().unwrap(), 1, "mended");
+    assert_eq!(registry.look().opened, 1, "mended");
     assert!(registry.find(1, None).is_ok());
     assert_eq!(registry.unreadable(), 0);
 }
@@ -95,12 +95,13 @@ fn volumes_that_appear_are_found_by_a_rescan() {
     assert!(registry.is_empty());
     volume("5").save(dir.path(), "5");
     assert!(is_unknown(registry.find(5, None)));
-    assert_eq!(registry.rescan().unwrap(), 1);
+    assert_eq!(registry.look().opened, 1);
     assert!(registry.find(5, None).is_ok());
-    assert_eq!(registry.rescan().unwrap(), 0);
+    assert_eq!(registry.look().opened, 0);
     fs::remove_dir_all(dir.path()).unwrap();
-    assert!(registry.rescan().is_err());
-    assert!(registry.find(5, None).is_ok(), "its descriptors are open");
+    let look = registry.look();
+    assert!(look.error.is_some() && look.gone == 1);
+    assert!(is_unknown(registry.find(5, None)));
 }
 
 #[test]
@@ -164,4 +165,82 @@ fn an_index_directory_is_searched_for_every_volume() {
     let dirs = [dir.path().to_path_buf()];
     let registry = Registry::open(&dirs, Some(index_dir.path()), false).unwrap();
     assert_eq!((registry.len(), registry.needles()), (2, 2));
+}
+
+/// Writes another volume of that stem, with other files and needles, beside it; renames in turn.
+fn compacted(dir: &TempDir, stem: &str, ids: std::ops::Range<u64>) {
+    let mut writer = VolumeWriter::new(3, 5);
+    for id in ids {
+        writer.put(&Needle::new(id, 9, "left"));
+    }
+    fs::write(dir.path().join(format!("{stem}.cpd")), &writer.dat).unwrap();
+    fs::write(dir.path().join(format!("{stem}.cpx")), &writer.idx).unwrap();
+}
+
+fn take(dir: &TempDir, from: &str, to: &str) {
+    fs::rename(dir.path().join(from), dir.path().join(to)).unwrap();
+}
+
+#[test]
+fn between_the_renames_of_a_vacuum_the_old_files_are_served() {
+    for (first, second) in [
+        (("1.cpd", "1.dat"), ("1.cpx", "1.idx")),
+        (("1.cpx", "1.idx"), ("1.cpd", "1.dat")),
+    ] {
+        let dir = dir_with(&["1", "2"]);
+        let registry = open(&[&dir]);
+        let (old, other) = (
+            registry.find(1, None).unwrap(),
+            registry.find(2, None).unwrap(),
+        );
+        assert!(registry.is_current(&old));
+        compacted(&dir, "1", 10..20);
+        take(&dir, first.0, first.1);
+        assert!(!registry.is_current(&old));
+        let look = registry.look();
+        assert!(look.unsettled && look.opened == 0);
+        assert!(Arc::ptr_eq(&old, &registry.find(1, None).unwrap()));
+        take(&dir, second.0, second.1);
+        let look = registry.look_for(1);
+        assert!(!look.unsettled && look.opened == 1);
+        let new = registry.find(1, None).unwrap();
+        assert!(new.lookup(10).is_ok() && new.lookup(1).is_err());
+        assert!(old.lookup(1).is_ok(), "a read under way goes on");
+        assert!(registry.is_current(&new) && !registry.is_current(&old));
+        assert!(Arc::ptr_eq(&other, &registry.find(2, None).unwrap()));
+    }
+}
+
+#[test]
+fn files_that_never_fit_each_other_are_taken_as_they_are_in_the_end() {
+    let dir = dir_with(&["1"]);
+    let registry = open(&[&dir]);
+    let old = registry.find(1, None).unwrap();
+    compacted(&dir, "1", 10..20);
+    take(&dir, "1.cpd", "1.dat");
+    let mut looks = 0;
+    while registry.look().unsettled {
+        assert!(Arc::ptr_eq(&old, &registry.find(1, None).unwrap()));
+        looks += 1;
+    }
+    assert!(looks > 0);
+    let error = registry.find(1, None).unwrap_err();
+    assert!(matches!(error, VolumeError::CorruptVolume(_)), "{error}");
+    take(&dir, "1.cpx", "1.idx");
+    assert_eq!(registry.look().opened, 1);
+    assert!(registry.find(1, None).unwrap().lookup(10).is_ok());
+}
+
+#[test]
+fn a_volume_rewritten_in_its_place_is_opened_anew() {
+    let dir = dir_with(&["1"]);
+    let registry = open(&[&dir]);
+    let old = registry.find(1, None).unwrap();
+    let mut bytes = fs::read(dir.path().join("1.dat")).unwrap();
+    bytes[5] += 1;
+    fs::write(dir.path().join("1.dat"), bytes).unwrap();
+    assert_eq!(registry.look().opened, 1);
+    let new = registry.find(1, None).unwrap();
+    assert!(new.superblock() != old.superblock());
+    assert_eq!(registry.look().opened, 0);
 }

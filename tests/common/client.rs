@@ -132,6 +132,17 @@ impl Client {
         }
     }
 
+    /// Starts a read; the code it is refused with, or None where it is served, and completed.
+    pub fn refusal_or_read(&mut self, read: &StartRead) -> Option<String> {
+        match self.start(read) {
+            Ok(started) => {
+                self.complete(&started);
+                None
+            }
+            Err(error) => Some(error.code),
+        }
+    }
+
     /// The code a read is refused with.
     pub fn refusal(&mut self, read: &StartRead) -> String {
         match self.start(read) {

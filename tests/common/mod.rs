@@ -26,6 +26,7 @@ pub mod setup;
 pub mod target;
 pub mod through;
 pub mod volume;
+pub mod weed;
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -2,8 +2,8 @@
 
 use rdma_engine::protocol::message::{StartRead, StartReadResponse};
 
-use super::client::range;
-use super::{Client, Engine, Needle, Pool, crc32c};
+use super::client::{range, whole};
+use super::{Client, Engine, Needle, Pool, crc32c, eventually};
 
 /// A mebibyte.
 pub const MIB: usize = 1 << 20;
@@ -40,6 +40,45 @@ impl Reader {
     pub fn fetch(&mut self, read: &StartRead) -> (Vec<u8>, StartReadResponse) {
         let fetched = self.client.fetch(&self.pool, read);
         fetched.unwrap_or_else(|error| panic!("{read:?}: {error:?}"))
+    }
+
+    /// Awaits that these needles are found with the right bytes and `gone` are not found. Until
+    /// then a needle may be missing, or its volume be found damaged, but no byte be wrong.
+    pub fn await_exactly(&mut self, volume: u32, needles: &[Needle], gone: &[Needle]) {
+        for needle in needles {
+            eventually(&format!("needle {:x} is read", needle.id), || {
+                self.try_read(volume, needle).ok()
+            });
+        }
+        for needle in gone {
+            eventually(&format!("needle {:x} is not found", needle.id), || {
+                let code = self.try_read(volume, needle).err()?;
+                (code == "NEEDLE_NOT_FOUND").then_some(())
+            });
+        }
+    }
+
+    /// Reads a needle, whose bytes must be right, or be refused: with which code.
+    pub fn try_read(&mut self, volume: u32, needle: &Needle) -> Result<(), String> {
+        match self.client.fetch(&self.pool, &whole(volume, needle)) {
+            Ok((data, _)) => {
+                assert!(
+                    data == needle.data,
+                    "needle {:x} of volume {volume}",
+                    needle.id
+                );
+                Ok(())
+            }
+            Err(error) => Err(error.code),
+        }
+    }
+
+    /// Awaits that a read of a whole needle is refused with this code.
+    pub fn await_refusal(&mut self, volume: u32, needle: &Needle, code: &str) {
+        eventually(
+            &format!("a read of volume {volume} is refused: {code}"),
+            || (self.try_read(volume, needle).err()? == code).then_some(()),
+        );
     }
 
     /// Reads a needle whole and in ranges; every byte and every fact must be right. `in_part` is

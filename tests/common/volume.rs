@@ -238,6 +238,46 @@ impl Volume {
         self.index(id, 0, -1);
     }
 
+    /// Writes what a vacuum leaves of the volume beside it, as `.cpd` and `.cpx`: these needles,
+    /// and a compaction revision of one more.
+    pub fn compact(&self, needles: &[Needle]) -> Self {
+        let mut superblock = [0; 8];
+        let dat = File::open(&self.dat).unwrap();
+        dat.read_exact_at(&mut superblock, 0).unwrap();
+        let revision = u16::from_be_bytes([superblock[4], superblock[5]]) + 1;
+        superblock[4..6].copy_from_slice(&revision.to_be_bytes());
+        let mut compacted = Self {
+            dat: self.dat.with_extension("cpd"),
+            idx: self.idx.with_extension("cpx"),
+            spec: self.spec.clone(),
+            end: 8,
+        };
+        std::fs::write(&compacted.dat, superblock).unwrap();
+        File::create(&compacted.idx).unwrap();
+        for needle in needles {
+            compacted.put(needle);
+        }
+        compacted
+    }
+
+    /// Renames what [`Self::compact`] wrote over the `.dat`.
+    pub fn take_dat_of(&mut self, compacted: &Self) {
+        std::fs::rename(&compacted.dat, &self.dat).unwrap();
+        self.end = compacted.end;
+    }
+
+    /// The same for the `.idx`.
+    pub fn take_idx_of(&self, compacted: &Self) {
+        std::fs::rename(&compacted.idx, &self.idx).unwrap();
+    }
+
+    /// A whole vacuum that leaves these needles.
+    pub fn vacuum(&mut self, needles: &[Needle]) {
+        let compacted = self.compact(needles);
+        self.take_dat_of(&compacted);
+        self.take_idx_of(&compacted);
+    }
+
     /// Changes bytes of the `.dat` in place.
     pub fn overwrite(&self, offset: u64, bytes: &[u8]) {
         let dat = OpenOptions::new().write(true).open(&self.dat).unwrap();
