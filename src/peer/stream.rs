@@ -16,7 +16,7 @@ use tokio_uring::buf::BoundedBuf;
 use tokio_uring::net::TcpStream;
 
 use crate::protocol::frame::{LENGTH_BYTES, MAX_FRAME_BYTES};
-use crate::source::local::Plain;
+use crate::source::local::FilePart;
 use crate::uring::{Landing, Lent, Outgoing};
 
 /// The most bytes that are asked for before some of a frame have come.
@@ -208,7 +208,7 @@ impl Stream {
     ///
     /// # Errors
     /// When they can not be written, or the file ends before them.
-    pub async fn write_file(&self, frame: Vec<u8>, bytes: Plain) -> Result<(), StreamError> {
+    pub async fn write_file(&self, frame: Vec<u8>, bytes: FilePart) -> Result<(), StreamError> {
         self.write(frame).await?;
         let socket = Arc::clone(&self.blocking);
         let sent = tokio::task::spawn_blocking(move || send_file(&socket, &bytes)).await;
@@ -216,7 +216,7 @@ impl Stream {
     }
 }
 
-fn send_file(socket: &OwnedFd, bytes: &Plain) -> Result<(), StreamError> {
+fn send_file(socket: &OwnedFd, bytes: &FilePart) -> Result<(), StreamError> {
     let (mut offset, end) = (bytes.offset, bytes.offset + bytes.len);
     while offset < end {
         let count = usize::try_from(end - offset).unwrap_or(SENDFILE_BYTES);

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::extents::{Span, place};
-use super::local::data_file;
-use super::{Landed, Reader, Transport, Wanted, checksum_mismatch, read_error};
+use super::arrival::{Arrival, Ask, land};
+use super::extents::Span;
+use super::{Landed, Reader, Transport, Wanted, checksum_mismatch};
 use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, GRANULE_BYTES, Owner, Reserved};
+use crate::uring::Plan;
 use crate::volume::{Decoder, Encoding, Volume};
 
 /// Needles that claim to decode to more than this are decoded on a thread that may take its
@@ -119,28 +120,37 @@ impl Stored {
         room: usize,
         deadline: Instant,
     ) -> Result<Buffer<Reserved>> {
-        let (file, direct) = data_file(volume);
         let span = Span {
             offset: self.offset,
             len: self.len,
         };
-        let plan = place([span], direct, room.next_multiple_of(GRANULE_BYTES));
-        let buffer = reader.reserve(owner, plan.buffer_bytes(), deadline).await?;
-        let mut flight = reader.ring.read(file, buffer, plan);
+        let ask = Ask {
+            spans: [span],
+            base: room.next_multiple_of(GRANULE_BYTES),
+            owner,
+            deadline,
+        };
+        let watch = async |arrival: &mut Arrival, plan: &Plan| self.watch(arrival, plan).await;
+        let (buffer, _, ()) = land(reader, &volume.data(), ask, watch).await?;
+        Ok(buffer)
+    }
+
+    /// Follows the stored bytes as they land, and checks them.
+    async fn watch(&self, arrival: &mut Arrival, plan: &Plan) -> Result<()> {
         let mut crc = Crc32c::new();
         let skip = plan.find(self.offset, self.len).map_or(0, |(_, skip)| skip);
         let mut done = skip;
-        while !flight.advance().await.map_err(read_error)? {
-            let landed = flight.landed(0);
-            flight.with_bytes(0, done..landed.max(done), |bytes| crc.update(bytes));
+        while !arrival.advance().await? {
+            let landed = arrival.landed(0);
+            arrival.with_bytes(0, done..landed.max(done), |bytes| crc.update(bytes));
             done = landed.max(done);
             tokio::task::yield_now().await;
         }
-        flight.with_bytes(0, done..skip + self.len, |bytes| crc.update(bytes));
+        arrival.with_bytes(0, done..skip + self.len, |bytes| crc.update(bytes));
         if !stored_matches(self.crc, crc.value()) {
             return Err(checksum_mismatch(self.crc, crc.value()));
         }
-        flight.finish().await.map_err(read_error)
+        Ok(())
     }
 }
 

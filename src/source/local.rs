@@ -1,24 +1,27 @@
-//! Needles from volume files of this host, read with the data ring straight into the pool.
+//! Needles from volume files of this host, plain or erasure-coded, read with the data ring straight
+//! into the pool.
 //!
 //! A needle's head, the range wanted and its tail are asked for together, before the head has
 //! told how long the data is: the index bounds it. Nothing is handed out before the head's id,
 //! size and cookie, the tail, and (where the whole was read) the checksum have been checked.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::arrival::{Arrival, Ask, land};
 use super::compressed::{self, Stored};
-use super::extents::{Span, place};
-use super::{Landed, Reader, Transport, Wanted, checksum_mismatch, read_error};
+use super::extents::Span;
+use super::{Landed, Reader, Transport, Wanted, checksum_mismatch};
 use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, Reserved};
-use crate::uring::{Flight, Plan};
+use crate::uring::Plan;
 use crate::volume::{
-    Encoding, Header, Layout, Located, Tail, Volume, VolumeError, decoded_len_hint,
+    Data, Encoding, Header, Layout, Located, Tail, Volume, VolumeError, decoded_len_hint,
 };
 
 /// Bytes of a needle's end asked for at first: enough for flags, name, type and times, and for
@@ -69,16 +72,25 @@ pub async fn read(
 /// Where the bytes of a needle are that are stored as they are.
 #[derive(Clone, Debug)]
 pub struct Plain {
-    /// The .dat file.
-    pub file: Arc<std::fs::File>,
-    /// Where in it they begin.
-    pub offset: u64,
+    /// Where they are in a file, if they are in one that is read by way of the page cache.
+    pub part: Option<FilePart>,
     /// How many.
     pub len: u64,
     /// Logical length of the whole needle.
     pub needle_size: u64,
     /// The checksum stored with the needle, if they are all of it.
     pub stored: Option<u32>,
+}
+
+/// Some bytes of a file.
+#[derive(Clone, Debug)]
+pub struct FilePart {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where in it they begin.
+    pub offset: u64,
+    /// How many.
+    pub len: u64,
 }
 
 /// Finds out where the bytes `wanted` are without reading them: None if they are compressed.
@@ -116,10 +128,21 @@ pub async fn look(
             Seen::Plain(tail) => {
                 let data_size = u64::from(data_size);
                 let window = wanted.checked_window(data_size, reader.max_transfer)?;
+                let len = window.end - window.start;
+                let part = match volume.data() {
+                    Data::File {
+                        cached,
+                        direct: None,
+                    } => Some(FilePart {
+                        file: cached,
+                        offset: needle.layout.data_offset() + window.start,
+                        len,
+                    }),
+                    Data::File { .. } | Data::Shards(_) => None,
+                };
                 return Ok(Some(Plain {
-                    file: Arc::clone(volume.dat()),
-                    offset: needle.layout.data_offset() + window.start,
-                    len: window.end - window.start,
+                    part,
+                    len,
                     needle_size: data_size,
                     stored: (window == (0..data_size)).then_some(tail.stored_crc),
                 }));
@@ -197,14 +220,16 @@ impl Needle<'_> {
         guess: &Guess,
         deadline: Instant,
     ) -> Result<(Buffer<Reserved>, Plan, u32, u32)> {
-        let (file, direct) = data_file(self.volume);
-        let plan = place(self.spans(guess), direct, 0);
-        let buffer = reader
-            .reserve(self.wanted.owner, plan.buffer_bytes(), deadline)
-            .await?;
-        let mut flight = reader.ring.read(file, buffer, plan);
-        let (data_size, crc) = self.watch(&mut flight, &plan, guess).await?;
-        let buffer = flight.finish().await.map_err(read_error)?;
+        let ask = Ask {
+            spans: self.spans(guess),
+            base: 0,
+            owner: self.wanted.owner,
+            deadline,
+        };
+        let data = self.volume.data();
+        let watch =
+            async |arrival: &mut Arrival, plan: &Plan| self.watch(arrival, plan, guess).await;
+        let (buffer, plan, (data_size, crc)) = land(reader, &data, ask, watch).await?;
         Ok((buffer, plan, data_size, crc))
     }
 
@@ -243,11 +268,11 @@ impl Needle<'_> {
     /// Follows the read: checks the head as soon as it is there, and computes the checksum of
     /// each piece while the next is on its way. Returns the data's size and the checksum of
     /// the bytes wanted.
-    async fn watch(&self, flight: &mut Flight, plan: &Plan, guess: &Guess) -> Result<(u32, u32)> {
+    async fn watch(&self, flight: &mut Arrival, plan: &Plan, guess: &Guess) -> Result<(u32, u32)> {
         let mut data_size = None;
         let mut progress = Progress::default();
         loop {
-            let done = flight.advance().await.map_err(read_error)?;
+            let done = flight.advance().await?;
             if data_size.is_none() {
                 data_size = self.look_at_head(flight, plan)?;
             }
@@ -269,7 +294,7 @@ impl Needle<'_> {
     }
 
     /// The data's size, once the head has landed and is the right one.
-    fn look_at_head(&self, flight: &Flight, plan: &Plan) -> Result<Option<u32>> {
+    fn look_at_head(&self, flight: &Arrival, plan: &Plan) -> Result<Option<u32>> {
         let len = self.layout.head_len();
         match plan.find(self.layout.header_offset(), len) {
             Some((extent, skip)) if flight.landed(extent) >= skip + len => {
@@ -382,7 +407,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn update(&mut self, needle: &Needle<'_>, flight: &Flight, plan: &Plan, data_size: u32) {
+    fn update(&mut self, needle: &Needle<'_>, flight: &Arrival, plan: &Plan, data_size: u32) {
         let exact = needle.wanted.window(u64::from(data_size));
         let left = (exact.end - exact.start - self.done) as usize;
         let next = needle.layout.data_offset() + exact.start + self.done;
@@ -413,14 +438,6 @@ impl Bytes<'_> {
         let len = usize::try_from(range.end.checked_sub(range.start)?).ok()?;
         let at = self.position(range.start, len)?;
         Some(self.buffer.bytes(at..at + len))
-    }
-}
-
-/// The file to read data from, and whether it is open for direct I/O.
-pub(super) fn data_file(volume: &Volume) -> (Arc<std::fs::File>, bool) {
-    match volume.direct() {
-        Some(file) => (Arc::clone(file), true),
-        None => (Arc::clone(volume.dat()), false),
     }
 }
 

@@ -4,7 +4,9 @@
 //! Volume files of this host ([`local`]) come first; what is not here is read from peers
 //! ([`remote`]).
 
+mod arrival;
 mod compressed;
+mod erasure;
 mod extents;
 mod follower;
 pub mod local;
@@ -170,7 +172,7 @@ fn read_error(error: ReadError) -> Error {
             Code::CorruptVolume,
             format!("the .dat file ends at byte {at}, inside a needle its index points to"),
         ),
-        ReadError::Io(error) => Error::new(
+        ReadError::Io { error, .. } => Error::new(
             Code::IoError,
             format!("reading the .dat file failed: {error}"),
         ),

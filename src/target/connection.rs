@@ -22,7 +22,7 @@ use crate::peer::message::{
 };
 use crate::peer::stream::{Stream, StreamError};
 use crate::protocol::MAX_FRAME_BYTES;
-use crate::source::local::Plain;
+use crate::source::local::FilePart;
 use crate::telemetry::{Operation, RateLimited};
 use crate::uring::Lent;
 use crate::verbs::Responder;
@@ -95,7 +95,7 @@ pub(super) enum Out {
     /// An answer, and bytes of the pool behind it; with their place among what is not written.
     Lent(Vec<u8>, Lent, Option<OwnedSemaphorePermit>),
     /// An answer, and bytes of a volume file behind it.
-    File(Vec<u8>, Plain),
+    File(Vec<u8>, FilePart),
 }
 
 /// Serves a peer until it, or the target, ends the connection.

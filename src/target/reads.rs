@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::peer::codec::encode;
 use crate::peer::message::{Data, Facts, FromTarget, Leased, Read, TooLong};
 use crate::pool::{GRANULE_BYTES, Owner};
-use crate::source::local::Plain;
+use crate::source::local::{FilePart, Plain};
 use crate::source::{Landed, Wanted, local};
 use crate::telemetry::Operation;
 use crate::uring::Lent;
@@ -28,7 +28,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(600);
 enum Answer {
     /// With its place among what is not yet written, where it is to be sent.
     Staged(Landed, Option<OwnedSemaphorePermit>),
-    File(Plain),
+    File(Plain, FilePart),
     TooLong {
         length: u64,
         needle_size: u64,
@@ -77,7 +77,7 @@ impl Connection {
                 self.too_long(read.id, length, needle_size);
                 return Ok(());
             }
-            Answer::File(_) => return Err(Error::new(Code::Internal, "a file can not be lent")),
+            Answer::File(..) => return Err(Error::new(Code::Internal, "a file can not be lent")),
         };
         let target = &self.node.target;
         let adapter = target.adapter.as_ref().ok_or_else(|| {
@@ -123,7 +123,7 @@ impl Connection {
                 let lent = Lent::new(Rc::new(landed.buffer.lease()), range);
                 (facts.length, Out::Lent(frame(facts), lent, place))
             }
-            Answer::File(plain) => {
+            Answer::File(plain, part) => {
                 let facts = Facts {
                     length: plain.len,
                     needle_size: plain.needle_size,
@@ -131,7 +131,7 @@ impl Connection {
                     verified: false,
                     stored: plain.stored,
                 };
-                (facts.length, Out::File(frame(facts), plain))
+                (facts.length, Out::File(frame(facts), part))
             }
             Answer::TooLong {
                 length,
@@ -201,9 +201,13 @@ impl Connection {
                         needle_size: plain.needle_size,
                     });
                 }
-                // A volume that is read past the page cache is not sent through it.
-                if from_file && plain.len >= SENDFILE_BYTES_MIN && volume.direct().is_none() {
-                    return Ok(Answer::File(plain));
+                // A volume that is read past the page cache is not sent through it, nor one
+                // whose bytes are in several files.
+                if from_file
+                    && plain.len >= SENDFILE_BYTES_MIN
+                    && let Some(part) = plain.part.clone()
+                {
+                    return Ok(Answer::File(plain, part));
                 }
             }
         }

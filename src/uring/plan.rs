@@ -1,4 +1,9 @@
 //! What to read into where: up to three extents of a file, cut into pieces. Pure.
+//!
+//! The file may be an address space whose blocks are in several files (see
+//! [`Locate`](super::Locate)); then no piece reaches across the end of a block.
+
+use std::num::NonZeroUsize;
 
 /// The most bytes one submission reads.
 pub const PIECE_BYTES: usize = 1 << 20;
@@ -22,6 +27,8 @@ pub struct Plan {
     extents: [Extent; Plan::MAX_EXTENTS],
     count: usize,
     direct: bool,
+    /// No piece reaches across a multiple of this many bytes of the file.
+    block: Option<NonZeroUsize>,
 }
 
 /// One submission's part of an extent.
@@ -59,6 +66,14 @@ impl Plan {
         self
     }
 
+    /// The same plan, with no piece across a multiple of `block` bytes of the file, nor longer
+    /// than that. 0, or more than [`PIECE_BYTES`], leaves the plan as it is.
+    #[must_use]
+    pub fn cut_at(mut self, block: usize) -> Self {
+        self.block = NonZeroUsize::new(block).filter(|block| block.get() <= PIECE_BYTES);
+        self
+    }
+
     /// The extents.
     pub fn extents(&self) -> &[Extent] {
         &self.extents[..self.count]
@@ -85,44 +100,60 @@ impl Plan {
             .unwrap_or(0)
     }
 
-    pub(super) fn pieces(&self) -> u32 {
-        self.extents().iter().map(Extent::pieces).sum()
+    /// How many pieces the plan has.
+    pub fn pieces(&self) -> u32 {
+        self.extents().iter().map(|e| self.pieces_of(e)).sum()
     }
 
     pub(super) fn piece(&self, mut index: u32) -> Option<Piece> {
         for extent in self.extents() {
-            if index < extent.pieces() {
-                return Some(extent.piece(index, self.direct));
+            let pieces = self.pieces_of(extent);
+            if index < pieces {
+                let (start, end) = (self.ahead(extent, index), self.ahead(extent, index + 1));
+                return Some(Piece {
+                    file_offset: extent.file_offset + start as u64,
+                    at: extent.at + start,
+                    len: end.min(extent.len) - start,
+                    required: extent.required.min(end).saturating_sub(start),
+                    direct: self.direct,
+                });
             }
-            index -= extent.pieces();
+            index -= pieces;
         }
         None
     }
 
     /// Bytes at the front of extent `number` that have landed once the first `pieces` have.
-    pub(super) fn landed(&self, number: usize, pieces: u32) -> usize {
-        let before: u32 = self.extents().iter().take(number).map(Extent::pieces).sum();
-        let of_this = pieces.saturating_sub(before) as usize;
+    pub fn landed(&self, number: usize, pieces: u32) -> usize {
+        let before = self.extents().iter().take(number);
+        let before: u32 = before.map(|e| self.pieces_of(e)).sum();
+        let of_this = pieces.saturating_sub(before);
         self.extents()
             .get(number)
-            .map_or(0, |e| e.required.min(of_this * PIECE_BYTES))
-    }
-}
-
-impl Extent {
-    fn pieces(&self) -> u32 {
-        self.len.div_ceil(PIECE_BYTES) as u32
+            .map_or(0, |e| e.required.min(self.ahead(e, of_this)))
     }
 
-    fn piece(&self, index: u32, direct: bool) -> Piece {
-        let skip = index as usize * PIECE_BYTES;
-        Piece {
-            file_offset: self.file_offset + skip as u64,
-            at: self.at + skip,
-            len: (self.len - skip).min(PIECE_BYTES),
-            required: self.required.saturating_sub(skip).min(PIECE_BYTES),
-            direct,
+    fn piece_bytes(&self) -> usize {
+        self.block.map_or(PIECE_BYTES, NonZeroUsize::get)
+    }
+
+    /// Bytes of the extent's first block that lie before it.
+    fn within(&self, extent: &Extent) -> usize {
+        self.block.map_or(0, |block| {
+            (extent.file_offset % block.get() as u64) as usize
+        })
+    }
+
+    fn pieces_of(&self, extent: &Extent) -> u32 {
+        match extent.len {
+            0 => 0,
+            len => (self.within(extent) + len).div_ceil(self.piece_bytes()) as u32,
         }
+    }
+
+    /// Where piece `index` of the extent begins, from the extent's start.
+    fn ahead(&self, extent: &Extent, index: u32) -> usize {
+        (index as usize * self.piece_bytes()).saturating_sub(self.within(extent))
     }
 }
 
@@ -172,6 +203,30 @@ mod tests {
         assert_eq!(plan.find(6, 1), None);
         assert_eq!(plan.find(50, 1), None);
         assert_eq!(plan.find(u64::MAX, usize::MAX), None);
+    }
+
+    #[test]
+    fn no_piece_reaches_across_a_block() {
+        let plan = Plan::new(&[extent(90, 0, 20), extent(1200, 4096, 200)]).cut_at(100);
+        let pieces: Vec<_> = (0..plan.pieces()).map(|i| plan.piece(i).unwrap()).collect();
+        let ranges = pieces
+            .iter()
+            .map(|p| (p.file_offset, p.at, p.len, p.required));
+        assert_eq!(
+            ranges.collect::<Vec<_>>(),
+            [
+                (90, 0, 10, 10),
+                (100, 10, 10, 10),
+                (1200, 4096, 100, 100),
+                (1300, 4196, 100, 100)
+            ]
+        );
+        let landed: Vec<_> = (0..=4)
+            .map(|n| (plan.landed(0, n), plan.landed(1, n)))
+            .collect();
+        assert_eq!(landed, [(0, 0), (10, 0), (20, 0), (20, 100), (20, 200)]);
+        let none = Plan::new(&[extent(90, 0, 0)]).cut_at(100);
+        assert_eq!((none.pieces(), none.landed(0, 0)), (0, 0));
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
@@ -20,6 +19,7 @@ use slab::Slab;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::locate::Locate;
 use super::plan::{Piece, Plan};
 use super::transfer::{Flight, Outcome, ReadError, Transfer};
 use crate::pool::{Buffer, GRANULE_BYTES, Pool, REGION_BYTES, Reserved};
@@ -105,11 +105,17 @@ impl DataRing {
         Ok((Rc::new(ring), registration))
     }
 
-    /// Begins to read `plan` of `file` into `buffer`.
+    /// Begins to read `plan` of `file` into `buffer`. Where that is more than one file, the plan is
+    /// cut at their blocks.
     ///
     /// # Panics
     /// When the plan is larger than the buffer.
-    pub fn read(self: &Rc<Self>, file: Arc<File>, buffer: Buffer<Reserved>, plan: Plan) -> Flight {
+    pub fn read(
+        self: &Rc<Self>,
+        file: Arc<dyn Locate>,
+        buffer: Buffer<Reserved>,
+        plan: Plan,
+    ) -> Flight {
         let key = self
             .state()
             .transfers
@@ -295,17 +301,14 @@ impl State {
         let Some((address, pool_offset)) = transfer.target(piece.at + done) else {
             return;
         };
+        // Found when the piece was taken, and as fixed as the files are.
+        let Some((fd, offset)) = transfer.place(piece.file_offset) else {
+            return;
+        };
         let length = (piece.len - done) as u32;
-        let offset = piece.file_offset + done as u64;
-        let entry = read_entry(
-            self.fixed,
-            transfer.fd(),
-            address,
-            length,
-            offset,
-            pool_offset,
-        )
-        .user_data(slot as u64);
+        let offset = offset + done as u64;
+        let entry =
+            read_entry(self.fixed, fd, address, length, offset, pool_offset).user_data(slot as u64);
         // SAFETY: the address range lies in a buffer, and the descriptor belongs to a file, that
         // the transfer owns; it stays in the table until its last completion has been seen.
         let pushed = unsafe { self.ring.submission().push(&entry) };
@@ -359,7 +362,10 @@ fn judge(operation: &mut Operation, result: i32) -> Option<Outcome> {
         operation.retries += 1;
         return match -result {
             EINTR | EAGAIN if operation.retries < RETRIES_MAX => None,
-            errno => Some(Outcome::Failed(io::Error::from_raw_os_error(errno).into())),
+            errno => Some(Outcome::Failed(ReadError::Io {
+                at: piece.file_offset,
+                error: io::Error::from_raw_os_error(errno),
+            })),
         };
     };
     operation.done = (operation.done + bytes).min(piece.len);

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
@@ -159,7 +160,7 @@ fn a_descriptor_that_can_not_be_read_is_an_error_and_the_buffer_comes_back() {
         let directory = Arc::new(File::open("/").unwrap());
         let buffer = reserve(&pool, 4096).await;
         let failed = ring.read(directory, buffer, all(4096)).finish().await;
-        assert!(matches!(failed, Err(ReadError::Io(_))), "{failed:?}");
+        assert!(matches!(failed, Err(ReadError::Io { .. })), "{failed:?}");
         assert_eq!(pool.usage().free, pool.usage().total);
     });
 }
@@ -202,7 +203,7 @@ async fn begin(
     let mut flights = Vec::new();
     for _ in 0..count {
         let buffer = reserve(pool, len).await;
-        let mut flight = ring.read(Arc::clone(file), buffer, all(len));
+        let mut flight = ring.read(file.clone(), buffer, all(len));
         let _ = tokio::time::timeout(Duration::ZERO, flight.advance()).await;
         flights.push(flight);
     }

@@ -1,15 +1,15 @@
 //! One read in flight: its pieces, what has landed, and who waits for it.
 #![allow(unsafe_code, reason = "buffers come back from the kernel here")]
 
-use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::locate::Locate;
 use super::plan::{PIECE_BYTES, Piece, Plan};
 use super::ring::DataRing;
 use crate::pool::{Buffer, InFlight, Quarantined, Reserved};
@@ -24,8 +24,22 @@ pub enum ReadError {
         at: u64,
     },
     /// The kernel says no.
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    #[error("{error}")]
+    Io {
+        /// The first byte of the piece that could not be read.
+        at: u64,
+        /// What it says.
+        error: io::Error,
+    },
+}
+
+impl ReadError {
+    /// Where it happened, in bytes from the start of what was read from.
+    pub const fn at(&self) -> u64 {
+        match self {
+            Self::Truncated { at } | Self::Io { at, .. } => *at,
+        }
+    }
 }
 
 /// Pieces of one read in flight at once; one bit of [`Transfer::landed`] each.
@@ -36,7 +50,7 @@ const WINDOW: u32 = u64::BITS;
 #[derive(Debug)]
 pub(super) struct Transfer {
     buffer: Option<Held>,
-    file: Arc<File>,
+    file: Arc<dyn Locate>,
     plan: Plan,
     pieces: u32,
     /// The next piece to submit.
@@ -66,7 +80,7 @@ pub(super) enum Outcome {
 }
 
 impl Transfer {
-    pub(super) fn new(file: Arc<File>, buffer: Buffer<Reserved>, plan: Plan) -> Self {
+    pub(super) fn new(file: Arc<dyn Locate>, buffer: Buffer<Reserved>, plan: Plan) -> Self {
         let pieces = plan.pieces();
         assert!(
             plan.buffer_bytes() <= buffer.size_bytes(),
@@ -92,6 +106,11 @@ impl Transfer {
     pub(super) fn next_piece(&mut self) -> Option<(u32, Piece)> {
         let open = self.failure.is_none() && self.next < self.base + WINDOW;
         let piece = self.plan.piece(self.next).filter(|_| open)?;
+        if self.place(piece.file_offset).is_none() {
+            let at = piece.file_offset;
+            self.failure = Some(ReadError::Truncated { at });
+            return None;
+        }
         let number = self.next;
         self.next += 1;
         self.outstanding += 1;
@@ -107,8 +126,10 @@ impl Transfer {
         }
     }
 
-    pub(super) fn fd(&self) -> i32 {
-        self.file.as_raw_fd()
+    /// The file that byte `offset` is in, and where.
+    pub(super) fn place(&self, offset: u64) -> Option<(RawFd, u64)> {
+        let (file, offset) = self.file.locate(offset)?;
+        Some((file.as_raw_fd(), offset))
     }
 
     /// Takes note of a piece's end. Returns whether the transfer is now nobody's and done, and
@@ -221,6 +242,9 @@ impl Flight {
             let mut state = self.ring.state();
             let full = state.is_full();
             if let Some(transfer) = state.transfers.get_mut(self.key) {
+                if transfer.failure.is_some() {
+                    continue;
+                }
                 transfer.waker = Some(cx.waker().clone());
                 if transfer.outstanding == 0 && full && !transfer.in_line {
                     transfer.in_line = true;
@@ -264,7 +288,10 @@ impl Flight {
     pub async fn finish(mut self) -> Result<Buffer<Reserved>, ReadError> {
         while !self.advance().await? {}
         let landed = self.ring.take(self.key).and_then(Transfer::into_landed);
-        landed.ok_or_else(|| ReadError::Io(io::Error::other("the read's buffer is gone")))
+        landed.ok_or_else(|| ReadError::Io {
+            at: 0,
+            error: io::Error::other("the read's buffer is gone"),
+        })
     }
 }
 

@@ -41,8 +41,8 @@ impl OffsetWidth {
 
 /// One entry as it stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    id: u64,
+pub(super) struct Entry {
+    pub(super) id: u64,
     /// In bytes; 0 is none.
     offset: u64,
     /// Of the body in bytes; negative for a deletion.
@@ -51,7 +51,7 @@ struct Entry {
 
 impl Entry {
     /// From exactly [`OffsetWidth::entry_len`] bytes.
-    fn parse(width: OffsetWidth, bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(width: OffsetWidth, bytes: &[u8]) -> Option<Self> {
         let (id, rest) = bytes.split_first_chunk()?;
         let (low, rest) = rest.split_first_chunk()?;
         // Not a 40-bit integer: the low 32 bits, big-endian, and after them the high byte.
@@ -68,7 +68,7 @@ impl Entry {
     }
 
     /// Where the needle was put; None if this is a deletion.
-    fn located(self) -> Option<Located> {
+    pub(super) fn located(self) -> Option<Located> {
         let size = u32::try_from(self.size).ok()?;
         (self.offset != 0).then_some(Located {
             offset: self.offset,

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::erasure::shard_number;
 use super::error::VolumeError;
 use super::files::VolumeName;
 use super::stamp::{Growth, Stamp};
@@ -48,6 +49,8 @@ impl Place {
 pub(super) struct Listing {
     /// By id; of each, in the order of the directories.
     pub(super) places: BTreeMap<u32, Vec<Place>>,
+    /// The erasure-coded volumes some of whose shards are there, by id.
+    pub(super) sharded: BTreeMap<u32, VolumeName>,
     /// Directories that are there but could not be listed: what is in them is not known.
     pub(super) unknown: BTreeSet<PathBuf>,
     /// The first thing that went wrong.
@@ -60,7 +63,10 @@ impl Listing {
         let mut listing = Self::default();
         for dir in dirs {
             match volumes_in(dir, only) {
-                Ok(names) => {
+                Ok((names, sharded)) => {
+                    for name in sharded {
+                        listing.sharded.entry(name.id).or_insert(name);
+                    }
                     for name in names {
                         let dir = dir.clone();
                         let places = listing.places.entry(name.id).or_default();
@@ -89,17 +95,20 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
+type Names = BTreeSet<VolumeName>;
+
 /// The volumes whose `.dat` is in `dir`, and those that say in their `.vif` that it is in
-/// remote storage. (A `.vif` alone is otherwise an erasure-coded volume's.)
-fn volumes_in(dir: &Path, only: Option<u32>) -> io::Result<BTreeSet<VolumeName>> {
-    let mut names = BTreeSet::new();
+/// remote storage; and those of which shards are there.
+fn volumes_in(dir: &Path, only: Option<u32>) -> io::Result<(Names, Names)> {
+    let (mut names, mut sharded) = (Names::new(), Names::new());
     let mut infos = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        let is_info = match extension {
-            Some("dat") => false,
-            Some("vif") => true,
+        let kind = match extension {
+            Some("dat") => Kind::Data,
+            Some("vif") => Kind::Info,
+            Some(other) if shard_number(other).is_some() => Kind::Shard,
             _ => continue,
         };
         let stem = path.file_stem().and_then(|stem| stem.to_str());
@@ -109,10 +118,10 @@ fn volumes_in(dir: &Path, only: Option<u32>) -> io::Result<BTreeSet<VolumeName>>
         if only.is_some_and(|id| id != name.id) {
             continue;
         }
-        if is_info {
-            infos.push((name, path));
-        } else {
-            names.insert(name);
+        match kind {
+            Kind::Data => drop(names.insert(name)),
+            Kind::Shard => drop(sharded.insert(name)),
+            Kind::Info => infos.push((name, path)),
         }
     }
     for (name, path) in infos {
@@ -121,5 +130,11 @@ fn volumes_in(dir: &Path, only: Option<u32>) -> io::Result<BTreeSet<VolumeName>>
             names.insert(name);
         }
     }
-    Ok(names)
+    Ok((names, sharded))
+}
+
+enum Kind {
+    Data,
+    Info,
+    Shard,
 }

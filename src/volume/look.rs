@@ -42,21 +42,23 @@ pub(super) struct Seen {
     failed: HashMap<PathBuf, Failure>,
     /// The `.dat` files not used because another of the same volume is.
     passed_over: HashSet<PathBuf>,
+    /// Erasure-coded volumes that could not be read.
+    pub(super) shut: HashMap<u32, Failure>,
     /// Since when the files of an open volume are others that can not be taken yet.
     unsettled: HashMap<u32, Instant>,
 }
 
 #[derive(Clone, Debug)]
-struct Failure {
+pub(super) struct Failure {
     /// What the files were then.
-    stamp: Stamp,
-    error: VolumeError,
+    pub(super) stamp: Stamp,
+    pub(super) error: VolumeError,
 }
 
 impl Failure {
     /// Whether there is no use in trying again while the files are as `stamp` says. (What the
     /// system refused may be granted next time: descriptors, memory.)
-    fn stands(&self, stamp: &Stamp) -> bool {
+    pub(super) fn stands(&self, stamp: &Stamp) -> bool {
         self.stamp == *stamp && !matches!(self.error, VolumeError::Io { .. })
     }
 }
@@ -106,7 +108,8 @@ impl Registry {
             ..Look::default()
         };
         let mut jobs = Vec::new();
-        for (id, places) in std::mem::take(&mut listing.places) {
+        let listed = std::mem::take(&mut listing.places);
+        for (id, places) in listed {
             jobs.extend(self.compare(id, places, &listing, &mut seen));
         }
         for (id, outcome) in self.run(&jobs, &seen) {
@@ -124,6 +127,7 @@ impl Registry {
             }
             seen.unsettled.remove(&id);
         }
+        self.look_at_erasure(&listing, only, &mut seen, &mut look);
         if only.is_none() && listing.unknown.is_empty() {
             self.looked(begun);
         }
@@ -138,13 +142,14 @@ impl Registry {
             if listing.places.contains_key(&id) {
                 continue;
             }
+            let is_coded = listing.sharded.contains_key(&id);
             match self.slot(id) {
                 Some(Slot::Open(opened)) if !listing.unknown.contains(&opened.place.dir) => {
                     let path = opened.place.dat_path();
                     tracing::info!("volume {id} is gone: {} is not there", path.display());
                     gone += 1;
                 }
-                Some(Slot::Shut(_)) if listing.unknown.is_empty() => {}
+                Some(Slot::Shut(_)) if listing.unknown.is_empty() && !is_coded => {}
                 _ => continue,
             }
             self.put(id, None);
@@ -242,6 +247,8 @@ impl Registry {
 
     fn open_one(&self, job: &Job, seen: &Seen) -> Outcome {
         let mut failures = Vec::new();
+        // While a volume is decoded its `.dat` is not whole yet.
+        let is_coded = matches!(self.slot(job.id), Some(Slot::Erasure(_)));
         for place in &job.places {
             let path = place.dat_path();
             let stamp = place.stamp(self.index_dir.as_deref());
@@ -258,6 +265,14 @@ impl Registry {
                 },
                 _ => self.open_at(place),
             };
+            let whole = |opened: Opened| match !is_coded || opened.volume.fits_together()? {
+                true => Ok(opened),
+                false => Err(VolumeError::CorruptVolume(format!(
+                    "{}: does not fit its index yet",
+                    path.display()
+                ))),
+            };
+            let opened = opened.and_then(whole);
             let read = opened.and_then(|opened| opened.volume.catch_up().map(|()| opened));
             match read {
                 Ok(opened) => {
@@ -268,7 +283,7 @@ impl Registry {
                 Err(error) => failures.push((path, Failure { stamp, error })),
             }
         }
-        if let Some((_, first)) = failures.first() {
+        if let Some((_, first)) = failures.first().filter(|_| !is_coded) {
             self.put(job.id, Some(Slot::Shut(first.error.clone())));
         }
         Outcome::Shut(failures)

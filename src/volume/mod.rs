@@ -12,16 +12,19 @@
 //! big-endian.
 
 mod decode;
+pub mod erasure;
 mod error;
 mod files;
 mod index;
 mod index_file;
 mod listing;
 mod look;
+mod look_erasure;
 mod needle;
 mod open;
 mod registry;
 mod stamp;
+mod stored;
 mod superblock;
 mod tail;
 #[cfg(test)]
@@ -35,8 +38,8 @@ pub use error::VolumeError;
 pub use index_file::OffsetWidth;
 pub use look::Look;
 pub use needle::{ALIGNMENT, Header, Layout, Located};
-pub use open::Volume;
 pub use registry::Registry;
+pub use stored::{Data, Volume};
 pub use superblock::{SuperBlock, Version};
 pub use tail::Tail;
 pub use ttl::Ttl;

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use super::error::VolumeError;
 use super::listing::Place;
 use super::look::Seen;
-use super::open::Volume;
+use super::look_erasure::OpenedErasure;
+use super::open;
 use super::stamp::Stamp;
+use super::stored::Volume;
 
 /// The volumes of some directories, by id. Shared by all workers.
 ///
@@ -33,8 +35,12 @@ pub struct Registry {
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
     Open(Opened),
+    /// Erasure-coded, and open.
+    Erasure(OpenedErasure),
     /// There, but not to be read, and why.
     Shut(VolumeError),
+    /// Some shards of it, as servers of a cluster have them, but too few to read it.
+    Partial(VolumeError),
 }
 
 /// An open volume, and what its files were when it was opened.
@@ -43,6 +49,16 @@ pub(super) struct Opened {
     pub(super) volume: Arc<Volume>,
     pub(super) place: Place,
     pub(super) stamp: Arc<Stamp>,
+}
+
+impl Slot {
+    fn volume(&self) -> Option<&Arc<Volume>> {
+        match self {
+            Self::Open(opened) => Some(&opened.volume),
+            Self::Erasure(opened) => Some(&opened.volume),
+            Self::Shut(_) | Self::Partial(_) => None,
+        }
+    }
 }
 
 impl Opened {
@@ -96,7 +112,8 @@ impl Registry {
         let slots = self.slots();
         let volume = match slots.get(&id) {
             Some(Slot::Open(opened)) => &opened.volume,
-            Some(Slot::Shut(error)) => return Err(error.clone()),
+            Some(Slot::Erasure(opened)) => &opened.volume,
+            Some(Slot::Shut(error) | Slot::Partial(error)) => return Err(error.clone()),
             None => {
                 return Err(VolumeError::VolumeNotFound(format!(
                     "volume {id} is not on this host"
@@ -114,8 +131,11 @@ impl Registry {
     /// Whether `volume` is what is served, and its files are still those on disk. Costs a stat
     /// for each of its files.
     pub fn is_current(&self, volume: &Arc<Volume>) -> bool {
-        let opened = match self.slots().get(&volume.id()) {
-            Some(Slot::Open(opened)) if Arc::ptr_eq(&opened.volume, volume) => opened.clone(),
+        let slot = self.slot(volume.id());
+        let opened = match slot.filter(|slot| slot.volume().is_some_and(|v| Arc::ptr_eq(v, volume)))
+        {
+            Some(Slot::Open(opened)) => opened,
+            Some(Slot::Erasure(opened)) => return self.is_erasure_current(&opened),
             _ => return false,
         };
         opened.is_current(&opened.place.stamp(self.index_dir.as_deref()))
@@ -139,7 +159,7 @@ impl Registry {
         // Before: should a file be replaced meanwhile, the next look will see that it was.
         let stamp = place.stamp(self.index_dir.as_deref());
         let index_dir = self.index_dir.as_deref();
-        let volume = Volume::open(&place.dir, index_dir, &place.name, self.direct_io)?;
+        let volume = open::Volume::open(&place.dir, index_dir, &place.name, self.direct_io)?;
         if self.direct_io
             && volume.direct().is_none()
             && !self.told_no_direct_io.swap(true, Ordering::Relaxed)
@@ -148,7 +168,7 @@ impl Registry {
             tracing::warn!("{path}: its filesystem has no direct I/O; reads are cached");
         }
         Ok(Opened {
-            volume: Arc::new(volume),
+            volume: Arc::new(Volume::Plain(volume)),
             place: place.clone(),
             stamp: Arc::new(stamp),
         })
@@ -188,21 +208,21 @@ impl Registry {
 
     /// The open volumes: id and collection.
     pub fn open_ids(&self) -> Vec<(u32, String)> {
-        let open = |(id, slot): (&u32, &Slot)| match slot {
-            Slot::Open(opened) => Some((*id, opened.volume.collection().to_owned())),
-            Slot::Shut(_) => None,
-        };
-        self.slots().iter().filter_map(open).collect()
+        let slots = self.slots();
+        let open = slots.iter().filter_map(|(id, slot)| {
+            let volume = slot.volume()?;
+            Some((*id, volume.collection().to_owned()))
+        });
+        open.collect()
     }
 
     /// How many volumes are there but can not be read.
     pub fn unreadable(&self) -> usize {
         let slots = self.slots();
-        slots.len()
-            - slots
-                .values()
-                .filter(|s| matches!(s, Slot::Open(_)))
-                .count()
+        slots
+            .values()
+            .filter(|slot| matches!(slot, Slot::Shut(_)))
+            .count()
     }
 
     /// How many needles are live in all open volumes.
@@ -217,10 +237,8 @@ impl Registry {
 
     fn open_volumes(&self, count: impl Fn(&Volume) -> usize) -> usize {
         let slots = self.slots();
-        let open = slots.values().filter_map(|slot| match slot {
-            Slot::Open(opened) => Some(count(&opened.volume)),
-            Slot::Shut(_) => None,
-        });
+        let open = slots.values().filter_map(Slot::volume);
+        let open = open.map(|volume| count(volume));
         open.sum()
     }
 

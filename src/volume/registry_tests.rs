@@ -138,7 +138,7 @@ fn a_volume_found_twice_is_the_first_that_can_be_read() {
 }
 
 #[test]
-fn tiered_volumes_say_so_and_erasure_coded_ones_are_not_volumes_here() {
+fn tiered_volumes_say_so_and_so_do_those_of_which_a_shard_is_here() {
     let dir = tempfile::tempdir().unwrap();
     let tiered = r#"{"files":[{"backendType":"s3"}],"version":3}"#;
     fs::write(dir.path().join("4.vif"), tiered).unwrap();
@@ -150,6 +150,11 @@ fn tiered_volumes_say_so_and_erasure_coded_ones_are_not_volumes_here() {
     let error = registry.find(4, None).unwrap_err();
     assert!(matches!(error, VolumeError::VolumeNotFound(_)), "{error}");
     assert!(error.to_string().contains("tiered"), "{error}");
+    let error = registry.find(5, None).unwrap_err();
+    assert!(matches!(error, VolumeError::VolumeNotFound(_)), "{error}");
+    assert!(error.to_string().contains("only 1 can be read"), "{error}");
+    fs::remove_file(dir.path().join("5.ec00")).unwrap();
+    registry.look();
     let error = registry.find(5, None).unwrap_err();
     assert!(error.to_string().contains("not on this host"), "{error}");
 }

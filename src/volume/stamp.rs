@@ -64,6 +64,13 @@ impl Stamp {
         )
     }
 
+    /// The same, but for files that are appended to and have not `len` bytes.
+    pub(super) fn of_len(mut self, len: u64) -> Self {
+        let fits = |file: &FileStamp| file.growth == Growth::Rewritten || file.len == len;
+        self.0.retain(fits);
+        self
+    }
+
     /// Whether what is open since `self` is still what is there at `later`, whatever has been
     /// appended to it. (`==` asks whether nothing at all has changed.)
     pub(super) fn is_current(&self, later: &Self) -> bool {

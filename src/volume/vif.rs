@@ -21,6 +21,39 @@ pub struct VolumeInfo {
     pub offset_width: Option<OffsetWidth>,
     /// Whether the data has been moved to remote storage.
     pub tiered: bool,
+    /// The length of the `.dat` in bytes; of an erasure-coded volume, when it was encoded.
+    pub dat_len: Option<u64>,
+    /// How the volume is erasure-coded, if it is.
+    pub erasure: ErasureConfig,
+}
+
+/// How a volume is dealt to shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErasureConfig {
+    /// Shards with data.
+    pub data: u32,
+    /// Shards with parity.
+    pub parity: u32,
+    /// Bytes of every block; 0 for SeaweedFS's usual large and small ones.
+    pub block_bytes: u64,
+}
+
+impl ErasureConfig {
+    /// All shards.
+    pub const fn total(&self) -> usize {
+        self.data.saturating_add(self.parity) as usize
+    }
+}
+
+impl Default for ErasureConfig {
+    /// What SeaweedFS does unless told otherwise.
+    fn default() -> Self {
+        Self {
+            data: 10,
+            parity: 4,
+            block_bytes: 0,
+        }
+    }
 }
 
 /// Protobuf's JSON names a field in either of two ways and writes 0, [] or null for "not set".
@@ -30,6 +63,59 @@ struct Json {
     bytes_offset: Option<u32>,
     #[serde(default)]
     files: Option<Vec<IgnoredAny>>,
+    #[serde(default, rename = "datFileSize", alias = "dat_file_size")]
+    dat_file_size: Option<Number>,
+    #[serde(default, rename = "ecShardConfig", alias = "ec_shard_config")]
+    ec_shard_config: Option<ShardConfig>,
+}
+
+#[derive(Deserialize)]
+struct ShardConfig {
+    #[serde(default, rename = "dataShards", alias = "data_shards")]
+    data_shards: u32,
+    #[serde(default, rename = "parityShards", alias = "parity_shards")]
+    parity_shards: u32,
+    #[serde(default, rename = "blockSize", alias = "block_size")]
+    block_size: Option<Number>,
+}
+
+/// A 64-bit integer: protobuf's JSON has them as strings.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number {
+    Text(String),
+    Number(u64),
+}
+
+impl Number {
+    /// None if it is not set.
+    fn parse(self) -> Result<Option<u64>, VolumeError> {
+        let number = match self {
+            Self::Number(number) => number,
+            Self::Text(text) => text.parse().map_err(|_| {
+                VolumeError::CorruptVolume(format!("{text:?} is not a number of bytes"))
+            })?,
+        };
+        Ok(Some(number).filter(|&number| number > 0))
+    }
+}
+
+impl ShardConfig {
+    fn parse(self) -> Result<ErasureConfig, VolumeError> {
+        let block_size = self.block_size.map(Number::parse).transpose()?.flatten();
+        let counts = match (self.data_shards, self.parity_shards) {
+            (0, 0) => ErasureConfig::default(),
+            (data, parity) => ErasureConfig {
+                data,
+                parity,
+                block_bytes: 0,
+            },
+        };
+        Ok(ErasureConfig {
+            block_bytes: block_size.unwrap_or(0),
+            ..counts
+        })
+    }
 }
 
 impl VolumeInfo {
@@ -64,9 +150,13 @@ impl VolumeInfo {
             5 => Some(OffsetWidth::Five),
             other => return Err(corrupt(format!("bytesOffset is {other}, not 4 or 5"))),
         };
+        let dat_len = json.dat_file_size.map(Number::parse).transpose()?;
+        let erasure = json.ec_shard_config.map(ShardConfig::parse).transpose()?;
         Ok(Self {
             offset_width,
             tiered: json.files.is_some_and(|files| !files.is_empty()),
+            dat_len: dat_len.flatten(),
+            erasure: erasure.unwrap_or_default(),
         })
     }
 }
@@ -101,6 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn an_erasure_coded_volume_says_how_it_was_dealt() {
+        let text = br#"{
+          "files": [], "version": 3, "bytesOffset": 0, "datFileSize": "39928888",
+          "ecShardConfig": {"dataShards": 10, "parityShards": 4, "encodeTsNs": "1795380780330585444"}
+        }"#;
+        let info = VolumeInfo::parse(text).unwrap();
+        assert_eq!((info.dat_len, info.offset_width), (Some(39_928_888), None));
+        assert_eq!(info.erasure, ErasureConfig::default());
+        let text = br#"{"datFileSize": 5, "ecShardConfig":
+            {"dataShards": 3, "parityShards": 2, "blockSize": "2097152"}}"#;
+        let info = VolumeInfo::parse(text).unwrap();
+        let erasure = ErasureConfig {
+            data: 3,
+            parity: 2,
+            block_bytes: 2 << 20,
+        };
+        assert_eq!((info.dat_len, info.erasure), (Some(5), erasure));
+    }
+
+    #[test]
     fn a_corrupt_one_is_an_error_that_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("9.vif");
@@ -113,6 +223,8 @@ mod tests {
             br#"{"bytesOffset":6}"#,
             br#"{"bytesOffset":-1}"#,
             br#"{"files":3}"#,
+            br#"{"datFileSize":"x"}"#,
+            br#"{"ecShardConfig":{"dataShards":-1}}"#,
         ] {
             std::fs::write(&path, text).unwrap();
             let error = VolumeInfo::read(&path).unwrap_err();

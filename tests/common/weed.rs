@@ -17,6 +17,7 @@ use super::{Needle, PATIENCE, eventually, process};
 pub struct Weed {
     child: Child,
     master: u16,
+    master_grpc: u16,
     dir: TempDir,
 }
 
@@ -33,6 +34,11 @@ impl Weed {
     /// Starts it with a directory of its own and room for one volume, and waits until it takes
     /// files.
     pub fn start() -> Self {
+        Self::with_room(1)
+    }
+
+    /// The same with room for so many volumes; the shards of one take that of 14.
+    pub fn with_room(volumes: u32) -> Self {
         let dir = tempfile::Builder::new().prefix("weed").tempdir().unwrap();
         let [master, master_grpc, volume, volume_grpc] = free_ports();
         let log = File::create(dir.path().join("log")).unwrap();
@@ -42,7 +48,8 @@ impl Weed {
             .arg("server")
             .arg(format!("-dir={}", dir.path().join("vol").display()))
             .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1"])
-            .args(["-master.telemetry=false", "-volume.max=1"])
+            .arg("-master.telemetry=false")
+            .arg(format!("-volume.max={volumes}"))
             .arg("-volume.preStopSeconds=0")
             .arg(format!("-master.port={master}"))
             .arg(format!("-master.port.grpc={master_grpc}"))
@@ -53,7 +60,12 @@ impl Weed {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         let child = command.spawn().expect("weed, which config/setup.sh brings");
-        let mut weed = Self { child, master, dir };
+        let mut weed = Self {
+            child,
+            master,
+            master_grpc,
+            dir,
+        };
         eventually("weed gives out places for files", || {
             if let Some(status) = weed.child.try_wait().unwrap() {
                 panic!("weed ended, {status}");
@@ -80,9 +92,22 @@ impl Weed {
     /// Stores `data` as a new needle.
     pub fn store(&self, data: Vec<u8>) -> Stored {
         let (port, fid) = eventually("weed gives out a place", || self.assign());
+        self.put(port, fid, data, "")
+    }
+
+    /// Stores `data` as a new needle of this volume; with further `headers`, a line each.
+    pub fn store_in(&self, volume: u32, data: Vec<u8>, headers: &str) -> Stored {
+        let prefix = format!("{volume},");
+        let (port, fid) = eventually("weed gives out a place in this volume", || {
+            self.assign().filter(|(_, fid)| fid.starts_with(&prefix))
+        });
+        self.put(port, fid, data, headers)
+    }
+
+    fn put(&self, port: u16, fid: String, data: Vec<u8>, headers: &str) -> Stored {
         let id: FileId = fid.parse().unwrap();
         let path = format!("/{fid}");
-        let (status, body) = call(port, "PUT", &path, &data).unwrap();
+        let (status, body) = call_with(port, "PUT", &path, headers, &data).unwrap();
         assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
         Stored {
             volume: id.volume_id,
@@ -120,6 +145,42 @@ impl Weed {
         let path = "/vol/vacuum?garbageThreshold=0.0001";
         let (status, _) = call(self.master, "GET", path, b"").unwrap();
         assert_eq!(status, 200);
+    }
+
+    /// Has a volume erasure-coded, all shards in its directory.
+    pub fn encode(&self, volume: u32) {
+        self.shell(&format!("ec.encode -volumeId={volume} -force"));
+        let of = |extension| self.volumes().join(format!("{volume}.{extension}"));
+        eventually("weed has encoded it", || {
+            (of("ec13").exists() && !of("dat").exists()).then_some(())
+        });
+    }
+
+    /// Runs commands of weed's shell, a line each, under its lock.
+    pub fn shell(&self, commands: &str) {
+        let mut shell = Command::new(program())
+            .arg("shell")
+            .arg(format!(
+                "-master=127.0.0.1:{}.{}",
+                self.master, self.master_grpc
+            ))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = format!("lock\n{commands}\nunlock\n");
+        let mut input = shell.stdin.take().unwrap();
+        input.write_all(lines.as_bytes()).unwrap();
+        drop(input);
+        let output = shell.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(
+            output.status.success() && !said.contains("error:"),
+            "{commands}: {said}"
+        );
     }
 }
 
@@ -162,12 +223,23 @@ fn free_ports<const N: usize>() -> [u16; N] {
 
 /// One request; status and body.
 fn call(port: u16, method: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Vec<u8>)> {
+    call_with(port, method, path, "", body)
+}
+
+/// One request with further headers, a line each; status and body.
+fn call_with(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     // A vacuum waits for heartbeats, some seconds for every volume.
     stream.set_read_timeout(Some(2 * PATIENCE))?;
     // HTTP/1.0, so that the answer is not chunked and ends with the connection.
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n\
+        "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n{headers}\
          Content-Type: application/octet-stream\r\n\r\n",
         body.len()
     );
