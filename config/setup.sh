@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 
 usage="usage: config/setup.sh [--tests] [--vm] [--bench] [--hugepages N]
-  --tests        also what only tests/run.sh needs (shellcheck)
+  --tests        also what only tests/run.sh needs (shellcheck, and fuse3 for weed mount)
   --vm           also what tests/vm/run.sh needs: QEMU, and what is copied into its machine
   --bench        also what benches/peers.sh measures against (iperf3)
   --hugepages N  reserve huge pages until N are free, for the engine's pool (512 of 2 MiB make 1 GiB)"
@@ -46,6 +46,7 @@ debian_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if $tests && ! command -v shellcheck >/dev/null; then missing+=(shellcheck); fi
+    if $tests && ! command -v fusermount3 >/dev/null; then missing+=(fuse3); fi
     if $bench && ! command -v iperf3 >/dev/null; then missing+=(iperf3); fi
     if $vm; then for package in "${vm_packages[@]}"; do installed "$package" || missing+=("$package"); done; fi
     [ ${#missing[@]} -gt 0 ] || return 0

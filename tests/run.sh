@@ -37,7 +37,7 @@ go_format() {
 
 # A few huge pages, so that a pool on them is tested too.
 step "set up" config/setup.sh --tests --hugepages 16
-step "scripts" shellcheck -x config/*.sh tests/run.sh tests/vm/*.sh tests/vm/init benches/*.sh .ci/run
+step "scripts" shellcheck -x config/*.sh tests/*.sh tests/vm/*.sh tests/vm/init benches/*.sh .ci/run
 step "Rust formatting" cargo fmt --check
 step "clippy" cargo clippy --locked --all-targets -- -D warnings
 step "Rust tests" cargo test --locked --no-fail-fast
@@ -47,6 +47,8 @@ step "Go formatting" go_format
 step "Go vet" go vet -C tests/sidecar ./...
 step "Go tests" env ENGINE_BIN="$TARGET/release/rdma-engine" go test -C tests/sidecar -count=1 ./...
 step "end to end" config/quickstart.sh
+step "weed mount" tests/mount.sh
+step "churn" tests/churn.sh 60
 step "virtual machine" tests/vm/run.sh
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -53,6 +53,44 @@ type Needle struct {
 
 // Store has the master choose a volume and stores f in it.
 func (c *Client) Store(ctx context.Context, f File) (Needle, error) {
+	needle, err := c.Assign(ctx, f)
+	if err != nil {
+		return Needle{}, err
+	}
+	return needle, c.Put(ctx, needle, f)
+}
+
+// Assign has the master choose a volume and an id for f.
+func (c *Client) Assign(ctx context.Context, f File) (Needle, error) {
+	var assigned struct{ Fid, URL, Error string }
+	if err := c.call(ctx, http.MethodGet, c.master+"/dir/assign?"+f.place().Encode(), "", nil, &assigned); err != nil {
+		return Needle{}, err
+	}
+	if assigned.Error != "" || assigned.Fid == "" {
+		return Needle{}, fmt.Errorf("asking %s for a place for %s: %q", c.master, f.Name, assigned.Error)
+	}
+	return Needle{ID: assigned.Fid, URL: "http://" + assigned.URL + "/" + assigned.Fid}, nil
+}
+
+// Put stores f as n, over whatever is there.
+func (c *Client) Put(ctx context.Context, n Needle, f File) error {
+	contentType, body, err := form(f)
+	if err != nil {
+		return err
+	}
+	var stored struct{ Error string }
+	// The volume server takes the TTL from here; for the master it only chose the volume.
+	if err := c.call(ctx, http.MethodPost, n.URL+"?"+f.place().Encode(), contentType, body, &stored); err != nil {
+		return err
+	}
+	if stored.Error != "" {
+		return fmt.Errorf("storing %s as %s: %s", f.Name, n.ID, stored.Error)
+	}
+	return nil
+}
+
+// place is what decides in which volume f can be.
+func (f File) place() url.Values {
 	place := url.Values{}
 	if f.Collection != "" {
 		place.Set("collection", f.Collection)
@@ -60,27 +98,12 @@ func (c *Client) Store(ctx context.Context, f File) (Needle, error) {
 	if f.TTL != "" {
 		place.Set("ttl", f.TTL)
 	}
-	var assigned struct{ Fid, URL, Error string }
-	if err := c.call(ctx, http.MethodGet, c.master+"/dir/assign?"+place.Encode(), "", nil, &assigned); err != nil {
-		return Needle{}, err
-	}
-	if assigned.Error != "" || assigned.Fid == "" {
-		return Needle{}, fmt.Errorf("asking %s for a place for %s: %q", c.master, f.Name, assigned.Error)
-	}
-	needle := Needle{ID: assigned.Fid, URL: "http://" + assigned.URL + "/" + assigned.Fid}
-	contentType, body, err := form(f)
-	if err != nil {
-		return Needle{}, err
-	}
-	var stored struct{ Error string }
-	// The volume server takes the TTL from here; in the request above it only chose the volume.
-	if err := c.call(ctx, http.MethodPost, needle.URL+"?"+place.Encode(), contentType, body, &stored); err != nil {
-		return Needle{}, err
-	}
-	if stored.Error != "" {
-		return Needle{}, fmt.Errorf("storing %s as %s: %s", f.Name, needle.ID, stored.Error)
-	}
-	return needle, nil
+	return place
+}
+
+// Vacuum compacts the volumes of which more than the share threshold, 0 to 1, is garbage, and returns when it is done.
+func (c *Client) Vacuum(ctx context.Context, threshold float64) error {
+	return c.call(ctx, http.MethodGet, fmt.Sprintf("%s/vol/vacuum?garbageThreshold=%g", c.master, threshold), "", nil, nil)
 }
 
 // form is f as a browser's upload.
@@ -104,6 +127,20 @@ func form(f File) (contentType string, body []byte, err error) {
 		return "", nil, err
 	}
 	return writer.FormDataContentType(), buffer.Bytes(), nil
+}
+
+// Lookup returns the needle with this file id, at a volume server the master names.
+func (c *Client) Lookup(ctx context.Context, id string) (Needle, error) {
+	var found struct {
+		Locations []struct{ URL string }
+	}
+	if err := c.call(ctx, http.MethodGet, c.master+"/dir/lookup?"+url.Values{"volumeId": {id}}.Encode(), "", nil, &found); err != nil {
+		return Needle{}, err
+	}
+	if len(found.Locations) == 0 {
+		return Needle{}, fmt.Errorf("%s knows no server with the volume of %s", c.master, id)
+	}
+	return Needle{ID: id, URL: "http://" + found.Locations[0].URL + "/" + id}, nil
 }
 
 // Delete deletes n.
