@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -9,7 +10,9 @@ use rdma_engine::crc::crc32c;
 use rdma_engine::pool::{Allocator, Owner, Pages, Pool};
 use rdma_engine::protocol::message::{StartRead, StartReadResponse};
 use rdma_engine::protocol::{Request, Response};
-use rdma_engine::session::{ClientKey, Held, SessionId, Sessions};
+use rdma_engine::session::{Came, ClientKey, Held, Opening, SessionId, Sessions};
+use rdma_engine::source::Transport;
+use rdma_engine::telemetry::{ClientSeries, Identity, Stages};
 
 fn codec(c: &mut Criterion) {
     let mut frame = Vec::new();
@@ -83,15 +86,26 @@ fn sessions(c: &mut Criterion) {
             lease,
             transfer_size: 4096,
             crc: 0,
+            came: Came {
+                transport: Transport::Local,
+                took: Duration::from_micros(1),
+                stages: Stages::default(),
+            },
         }
     };
     let (table, deadline) = (
         Sessions::new(2000),
         Instant::now() + Duration::from_secs(3600),
     );
+    let identity = Identity::new("bench".to_owned());
+    let opening = Opening {
+        client: Arc::clone(identity.get(&ClientSeries::new(1))),
+        volume: 1,
+        needle: 1,
+    };
     let begin = |held| {
         table
-            .admit(ClientKey(1), deadline)
+            .admit(ClientKey(1), opening.clone(), (Instant::now(), deadline))
             .unwrap()
             .hold(held)
             .unwrap()
@@ -105,7 +119,7 @@ fn sessions(c: &mut Criterion) {
         |b| {
             b.iter(|| {
                 let id = begin(spare.take().unwrap());
-                spare = Some(table.complete(black_box(id), Instant::now()).unwrap());
+                spare = Some(table.complete(black_box(id), Instant::now()).unwrap().0);
             });
         },
     );

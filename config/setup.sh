@@ -8,13 +8,14 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$ROOT"
 
-usage="usage: config/setup.sh [--tests] [--vm] [--bench] [--hugepages N]
-  --tests        also what only tests/run.sh needs (shellcheck, and fuse3 for weed mount)
+usage="usage: config/setup.sh [--tests] [--vm] [--bench] [--pictures] [--hugepages N]
+  --tests        also what only tests/run.sh needs (shellcheck, fuse3 for weed mount, Prometheus)
   --vm           also what tests/vm/run.sh needs: QEMU, and what is copied into its machine
   --bench        also what benches/peers.sh measures against (iperf3)
+  --pictures     also what grafana/pictures.sh draws with (Chromium, a font, pngquant)
   --hugepages N  reserve huge pages until N are free, for the engine's pool (512 of 2 MiB make 1 GiB)"
 weed_version=4.44 # the last release whose mount can use an RDMA sidecar
-tests=false vm=false bench=false hugepages=0
+tests=false vm=false bench=false pictures=false hugepages=0
 # What the virtual machine is made of; and the modules of its kernel that something does not load by itself.
 # crc32_generic: Soft-RoCE's checksum, without which it adds no device.
 vm_packages=(qemu-system-x86 busybox-static perftest ibverbs-providers iproute2 kmod)
@@ -47,6 +48,9 @@ debian_packages() {
     python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
     if $tests && ! command -v shellcheck >/dev/null; then missing+=(shellcheck); fi
     if $tests && ! command -v fusermount3 >/dev/null; then missing+=(fuse3); fi
+    if $pictures; then
+        for package in chromium fonts-inter pngquant; do installed $package || missing+=("$package"); done
+    fi
     if $bench && ! command -v iperf3 >/dev/null; then missing+=(iperf3); fi
     if $vm; then for package in "${vm_packages[@]}"; do installed "$package" || missing+=("$package"); done; fi
     [ ${#missing[@]} -gt 0 ] || return 0
@@ -104,6 +108,26 @@ weed() {
     ln -sfn "../seaweedfs-$weed_version/bin/weed" "$TOOLS/bin/weed"
 }
 
+# prometheus: Debian's Prometheus and promtool, unpacked only: no service is installed or started. They need nothing
+# but the C library.
+prometheus() {
+    local new
+    if command -v prometheus >/dev/null && command -v promtool >/dev/null; then return; fi
+    new=$(mktemp -d "$TOOLS/new.XXXXXX")
+    say "unpacking Debian's prometheus in target/tools"
+    (cd "$new" && apt-get -qq -o APT::Sandbox::User=root download prometheus 2>/dev/null) || {
+        # Without lists, or where old ones name what is no longer there.
+        (as_root flock /run/lock/rdma-engine-setup.lock apt-get -qq update </dev/null) || say "using apt's lists as they are"
+        (cd "$new" && apt-get -qq -o APT::Sandbox::User=root download prometheus) ||
+            die "apt-get could not download prometheus: see its message above"
+    }
+    dpkg-deb -x "$new"/*.deb "$new/root"
+    rm -rf "$TOOLS/prometheus"
+    mv "$new/root/usr" "$TOOLS/prometheus"
+    ln -sfn ../prometheus/bin/prometheus ../prometheus/bin/promtool "$TOOLS/bin/"
+    rm -rf "$new"
+}
+
 # linux: Debian's kernel, unpacked only: target/vm/linux has vmlinuz and, numbered in the order they load in, the
 # modules the machine needs. It stays until it is removed.
 linux() {
@@ -156,6 +180,7 @@ while [ $# -gt 0 ]; do
         --tests) tests=true ;;
         --vm) vm=true ;;
         --bench) bench=true ;;
+        --pictures) pictures=true ;;
         --hugepages) hugepages=${2-}; [ $# -lt 2 ] || shift ;;
         *) echo "$usage" >&2; exit 2 ;;
     esac
@@ -171,6 +196,7 @@ debian_packages
 rust
 go_toolchain
 weed
+if $tests; then prometheus; fi
 if $vm; then linux; fi
 [ "$hugepages" = 0 ] || reserve_hugepages
 say "ready: $(rustc --version | cut -d ' ' -f 1,2), $(go version | cut -d " " -f 3), weed $weed_version"

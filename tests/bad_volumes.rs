@@ -204,7 +204,7 @@ fn an_index_that_can_not_be_opened_harms_only_its_own_volume_until_it_can() {
         mknodat(CWD, &cases[2].volume.idx, FileType::Fifo, mode, 0).unwrap();
         if !common::is_root() {
             std::fs::write(&cases[3].volume.idx, b"").unwrap();
-            let unreadable = std::os::unix::fs::PermissionsExt::from_mode(0);
+            let unreadable = std::os::unix::fs::PermissionsExt::from_mode(0o000);
             std::fs::set_permissions(&cases[3].volume.idx, unreadable).unwrap();
         }
         for (case, code) in cases.iter().zip(["IO_ERROR", "CORRUPT_VOLUME", "IO_ERROR"]) {

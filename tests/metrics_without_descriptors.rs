@@ -8,7 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rdma_engine::telemetry::{Endpoints, Metrics, Observe, Observed, Page, Readiness};
+use rdma_engine::telemetry::{
+    Endpoints, Metrics, MetricsSettings, Observe, Observed, Page, Readiness,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 struct Nothing;
@@ -41,10 +43,8 @@ fn a_client_that_finds_no_descriptor_is_served_when_there_are_some_again() {
     tracing_subscriber::fmt()
         .with_writer(move || log_to.clone())
         .init();
-    let (metrics, handle) = Metrics::install().unwrap();
     let page = Page {
-        metrics: Arc::new(metrics),
-        handle,
+        metrics: Arc::new(Metrics::new(&MetricsSettings::default())),
         observe: Arc::new(Nothing),
         readiness: Arc::new(Readiness::new()),
     };

@@ -31,13 +31,20 @@ step() {
 # go_format: names the files gofmt would change.
 go_format() {
     local files
-    files=$(gofmt -l tests/sidecar)
+    files=$(gofmt -l tests/sidecar tests/grafana)
     [ -z "$files" ] || { printf 'not formatted by gofmt:\n%s\n' "$files"; return 1; }
+}
+
+# alert_rules: whether every rule is sound, and every alert fires when it should and only then.
+alert_rules() {
+    promtool check config config/prometheus.yml
+    promtool check rules --lint=all config/rules/*.yml
+    promtool test rules config/rules/tests/*.yml
 }
 
 # A few huge pages, so that a pool on them is tested too.
 step "set up" config/setup.sh --tests --hugepages 16
-step "scripts" shellcheck -x config/*.sh tests/*.sh tests/vm/*.sh tests/vm/init benches/*.sh .ci/run
+step "scripts" shellcheck -x config/*.sh tests/*.sh tests/vm/*.sh tests/vm/init benches/*.sh grafana/*.sh .ci/run
 step "Rust formatting" cargo fmt --check
 step "clippy" cargo clippy --locked --all-targets -- -D warnings
 step "Rust tests" cargo test --locked --no-fail-fast
@@ -46,9 +53,12 @@ if [ -e tests/soak.rs ]; then step "soak" cargo test --locked --release --test s
 step "Go formatting" go_format
 step "Go vet" go vet -C tests/sidecar ./...
 step "Go tests" env ENGINE_BIN="$TARGET/release/rdma-engine" go test -C tests/sidecar -count=1 ./...
+step "dashboards" go test -C tests/grafana -count=1 ./...
+step "alerts" alert_rules
 step "end to end" config/quickstart.sh
 step "weed mount" tests/mount.sh
 step "churn" tests/churn.sh 60
+step "observation" tests/observe.sh
 step "virtual machine" tests/vm/run.sh
 
 if [ ${#failed[@]} -gt 0 ]; then

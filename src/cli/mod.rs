@@ -10,6 +10,7 @@ mod output;
 mod ping;
 mod read;
 mod server;
+mod sessions;
 mod show;
 mod target;
 
@@ -41,6 +42,7 @@ enum Command {
     Ping(ping::Args),
     Capabilities(capabilities::Args),
     Read(read::Args),
+    Sessions(sessions::Args),
     Bench(bench::Args),
 }
 
@@ -60,6 +62,7 @@ pub fn run() -> ExitCode {
         Command::Ping(args) => ping::run(args),
         Command::Capabilities(args) => capabilities::run(args),
         Command::Read(args) => read::run(args),
+        Command::Sessions(args) => sessions::run(&args),
         Command::Bench(args) => bench::run(args),
     };
     error::exit_code(done)

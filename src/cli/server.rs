@@ -12,7 +12,7 @@ pub fn run(args: &ServerArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return super::refused(&error),
     };
-    if let Err(error) = telemetry::log::init(config.debug) {
+    if let Err(error) = telemetry::log::init(config.debug, config.log_format) {
         eprintln!("{error}");
         return ExitCode::from(2);
     }

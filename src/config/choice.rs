@@ -64,6 +64,19 @@ pub(super) const TRANSPORTS: Choice<TransportChoice> = Choice {
     ],
 };
 
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+pub(super) const LOG_FORMATS: Choice<LogFormat> = Choice {
+    names: &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+};
+
 /// Whether the pool lies on huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hugepages {

@@ -7,6 +7,7 @@
 //! not show. What is in effect is `resolved`; whatever is wrong is an error that names its
 //! `origin`.
 
+mod buckets;
 mod check;
 mod choice;
 mod kind;
@@ -24,7 +25,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use choice::{Hugepages, TransportChoice};
+pub use choice::{Hugepages, LogFormat, TransportChoice};
 pub use layers::environment;
 pub use origin::{ConfigError, Origin};
 pub use peer::{PEER_NAME_BYTES_MAX, PEERS_MAX, PeerAddress};

@@ -4,15 +4,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::choice::{DEVICE, HUGEPAGES, Hugepages, TRANSPORTS, TransportChoice};
+use super::buckets::OPTIONAL_BUCKETS;
+use super::choice::{
+    DEVICE, HUGEPAGES, Hugepages, LOG_FORMATS, LogFormat, TRANSPORTS, TransportChoice,
+};
 use super::kind::{FilePath, Integer, List, Switch};
 use super::peer::{Peer, PeerAddress};
 use super::quantity::Span;
 use super::settings::{
     BUFFER_SIZE, COUNT, DAY, DEVICE_PORT, GIB, GID_INDEX, GRACE, HOUR, MAX_TRANSFER_SIZE,
-    METRICS_PORT, OPTIONAL_PATH, PATHS, PEER_PORT, TENTH, TIMEOUT, WORKERS,
+    METRICS_PORT, OPTIONAL_PATH, PATHS, PEER_PORT, SERIES, TENTH, TIMEOUT, WORKERS,
     default_max_transfer_size, default_workers, loopback, metrics_listen, settings,
 };
+use crate::telemetry::MetricsSettings;
 use crate::verbs::{DeviceChoice, PortChoice};
 
 /// A Unix socket's path, without the zero byte that ends it (sun_path in unix(7)).
@@ -95,6 +99,23 @@ settings! {
     ipc_socket: PathBuf = SOCKET_PATH, default PathBuf::from("/tmp/rdma-engine.sock"),
         [value_name = "PATH"];
 
+    /// Upper bounds of the buckets of times in /metrics, seconds, ascending, up to 512 [default:
+    /// 1us to 10s, 25 a decade]
+    histogram_buckets: Option<Vec<f64>> = OPTIONAL_BUCKETS, default None, [value_name = "SECONDS"];
+
+    /// Sessions that /metrics lists by themselves, the largest that are older than a second
+    /// [default: 20]
+    live_sessions: u32 = SERIES, default 20, [value_name = "COUNT"];
+
+    /// Clients that /metrics counts by themselves, the first that come [default: 50]
+    client_series: u32 = SERIES, default 50, [value_name = "COUNT"];
+
+    /// Volumes that /metrics counts by themselves, the first that are read [default: 200]
+    volume_series: u32 = SERIES, default 200, [value_name = "COUNT"];
+
+    /// How the log is written: text or json [default: text]
+    log_format: LogFormat = LOG_FORMATS, default LogFormat::Text, [value_name = "NAME"];
+
     /// Log at level debug (RUST_LOG overrides)
     debug: bool = Switch, default false, [
         value_name = "true|false", num_args = 0..=1, require_equals = true,
@@ -114,7 +135,7 @@ settings! {
     /// Worker threads [default: one a core, at most 4]
     workers: u16 = WORKERS, default default_workers(), [value_name = "COUNT"];
 
-    /// Where /metrics, /healthz and /readyz are served, or off [default: 127.0.0.1:9464]
+    /// Where /metrics, /sessions, /healthz and /readyz are served, or off [default: 127.0.0.1:9464]
     metrics_listen: Option<SocketAddr> = metrics_listen(METRICS_PORT),
         default Some(loopback(METRICS_PORT)), [value_name = "ADDR:PORT"];
 
@@ -142,6 +163,16 @@ settings! {
 }
 
 impl Config {
+    /// What /metrics tells apart.
+    pub fn metrics_settings(&self) -> MetricsSettings {
+        MetricsSettings {
+            histogram_buckets: self.histogram_buckets.clone(),
+            live_sessions: self.live_sessions as usize,
+            client_series: self.client_series as usize,
+            volume_series: self.volume_series as usize,
+        }
+    }
+
     /// Which port and address of the device to use.
     pub fn port_choice(&self) -> PortChoice {
         PortChoice {

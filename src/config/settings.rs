@@ -44,6 +44,8 @@ pub(super) const MAX_TRANSFER_SIZE: Bytes = Bytes {
 pub(super) const WORKERS: Integer<u16> = Integer(1..=256);
 /// How many connections, or what each of them may hold.
 pub(super) const COUNT: Integer<u32> = Integer(1..=65_536);
+/// How many things have series of their own in /metrics.
+pub(super) const SERIES: Integer<u32> = Integer(0..=1_000);
 /// How long something may take; it can not be switched off.
 pub(super) const TIMEOUT: Span = Span(TENTH..=HOUR);
 /// How long something is waited for, which may be not at all.

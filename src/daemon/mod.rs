@@ -12,7 +12,7 @@ pub use signals::Signals;
 pub use worker::WorkerThread;
 
 use crate::ipc::BindError;
-use crate::telemetry::ListenError;
+use crate::telemetry::{AlreadyInstalled, ListenError};
 use crate::verbs::OpenError;
 use crate::volume::VolumeError;
 
@@ -43,8 +43,8 @@ pub enum StartError {
         "there is no RDMA device to use (rdma-engine devices lists what there is), and --transport verbs refuses to do without"
     )]
     NoDevice,
-    #[error("metrics: {0}")]
-    Metrics(String),
+    #[error(transparent)]
+    Metrics(#[from] AlreadyInstalled),
     #[error("{doing}: {source}")]
     Io {
         doing: &'static str,

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::pool::Pool;
-use crate::uring::{DataRing, Registration};
+use crate::uring::{Counters, DataRing, Registration, Rings};
 
 /// Entries of the ring for sockets. More that are ready at once are submitted in turns.
 const SOCKET_RING_ENTRIES: u32 = 1024;
@@ -22,22 +22,27 @@ pub struct WorkerThread<C> {
 }
 
 impl<C: Send + 'static> WorkerThread<C> {
-    /// Starts worker `number`, which runs what `serve` makes until that ends, and waits until its
+    /// Starts worker `number`, whose ring is counted among `rings` and which runs what `serve` makes until that ends, and waits until its
     /// rings are set up and `serve` has made it.
     ///
     /// # Errors
     /// When there can be no thread or no ring, or `serve` fails.
-    pub fn start<S, F>(number: u16, pool: &Arc<Pool>, serve: S) -> io::Result<(Self, Registration)>
+    pub fn start<S, F>(
+        number: u16,
+        pool: &Arc<Pool>,
+        rings: &Rings,
+        serve: S,
+    ) -> io::Result<(Self, Registration)>
     where
         S: FnOnce(Rc<DataRing>, UnboundedReceiver<C>) -> io::Result<F> + Send + 'static,
         F: Future<Output = ()>,
     {
         let (connections, inbox) = unbounded_channel();
         let (report, reported) = std::sync::mpsc::sync_channel(1);
-        let pool = Arc::clone(pool);
+        let (pool, counters) = (Arc::clone(pool), rings.add());
         let thread = std::thread::Builder::new()
             .name(format!("rdma-worker-{number}"))
-            .spawn(move || run(&pool, inbox, serve, &report))?;
+            .spawn(move || run(&pool, counters, inbox, serve, &report))?;
         let registration = reported
             .recv()
             .map_err(|_| io::Error::other("the worker ended before its rings were set up"))??;
@@ -68,8 +73,13 @@ impl<C: Send + 'static> WorkerThread<C> {
 
 type Report = std::sync::mpsc::SyncSender<io::Result<Registration>>;
 
-fn run<C, S, F>(pool: &Arc<Pool>, inbox: UnboundedReceiver<C>, serve: S, report: &Report)
-where
+fn run<C, S, F>(
+    pool: &Arc<Pool>,
+    counters: Arc<Counters>,
+    inbox: UnboundedReceiver<C>,
+    serve: S,
+    report: &Report,
+) where
     S: FnOnce(Rc<DataRing>, UnboundedReceiver<C>) -> io::Result<F>,
     F: Future<Output = ()>,
 {
@@ -87,7 +97,7 @@ where
         Ok(runtime) => runtime,
         Err(error) => return send(Err(error)),
     };
-    let (ring, registration) = match DataRing::new(pool) {
+    let (ring, registration) = match DataRing::counted(pool, counters) {
         Ok(made) => made,
         Err(error) => return send(Err(error)),
     };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use crate::error::{Code, Error, Result};
 use crate::protocol::message::{CompleteRead, CompleteReadResponse};
-use crate::session::{Held, SessionId};
+use crate::session::{Ended, Held, SessionId};
 use crate::telemetry::RateLimited;
 
 impl Engine {
@@ -20,8 +20,15 @@ impl Engine {
                 "session_id is not the id of any session",
             )
         })?;
-        let held = self.sessions.complete(id, Instant::now())?;
-        let message = self.disagreement(request, id, &held);
+        let now = Instant::now();
+        let (held, ended) = self.sessions.complete(id, now)?;
+        let message = self.disagreement(request, &ended, &held);
+        let result = match (&message, request.success) {
+            (Some(_), _) => "disagreed",
+            (None, true) => "completed",
+            (None, false) => "not used",
+        };
+        self.ended(&ended, now, result);
         Ok(CompleteReadResponse {
             success: message.is_none(),
             server_crc: Some(held.crc),
@@ -33,10 +40,14 @@ impl Engine {
     /// Frees the buffer of a session whose reply could not be delivered.
     pub fn forget(&self, session: SessionId) {
         // It may have expired meanwhile, which comes to the same.
-        drop(self.sessions.complete(session, Instant::now()));
+        let now = Instant::now();
+        if let Ok((_, ended)) = self.sessions.complete(session, now) {
+            self.ended(&ended, now, "not delivered");
+        }
     }
 
-    fn disagreement(&self, request: &CompleteRead, id: SessionId, held: &Held) -> Option<String> {
+    fn disagreement(&self, request: &CompleteRead, ended: &Ended, held: &Held) -> Option<String> {
+        let (session, client) = (ended.short, &ended.opening.client.name);
         let message = if let Some(crc) = request.client_crc.filter(|&crc| crc != held.crc) {
             self.metrics.client_crc_mismatches.increment(1);
             format!(
@@ -54,14 +65,14 @@ impl Engine {
                 .error_message
                 .as_deref()
                 .unwrap_or("no reason given");
-            tracing::debug!(session = %id, error, "the client could not use the bytes");
+            tracing::debug!(%session, client, error, "the client could not use the bytes");
             return None;
         } else {
             return None;
         };
         static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
         if let Some(suppressed) = TOLD.pass(Instant::now()) {
-            tracing::warn!(session = %id, suppressed, "{message}");
+            tracing::warn!(%session, client, suppressed, "{message}");
         }
         Some(message)
     }

@@ -4,6 +4,7 @@
 //! held across an await; [`Worker`] is what one thread has to itself.
 
 mod complete;
+mod counted;
 mod info;
 mod read;
 
@@ -18,10 +19,13 @@ use crate::config::Token;
 use crate::error::{Code, Error, Result};
 use crate::peer::{Links, PeerSettings, PeerStatus};
 use crate::pool::Pool;
-use crate::session::{Clients, SessionError, Sessions};
+use crate::session::{Clients, Ended, Opening, SessionError, Sessions};
 use crate::source::{Reader, Volumes};
-use crate::telemetry::{Metrics, Observe, Observed};
+use crate::telemetry::{Live, Metrics, Observe, Observed, PoolState};
+use crate::uring::Rings;
 use crate::verbs::Adapter;
+
+use counted::VolumesCounted;
 
 /// The limits a request meets.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Limits {
     pub session_timeout: Duration,
     /// The longest a client may ask for.
     pub session_timeout_max: Duration,
+    /// Connections that may be open at once.
+    pub max_connections: u64,
 }
 
 /// What does not run as well as it could on this host.
@@ -74,6 +80,8 @@ pub struct Engine {
     pub connections: Arc<AtomicU64>,
     /// What there is beyond this host.
     pub network: Network,
+    /// What the workers' data rings count.
+    pub rings: Rings,
     limits: Limits,
     token: Option<Token>,
     boot_id: String,
@@ -89,6 +97,8 @@ pub struct Worker {
     pub reader: Reader,
     /// Its links to the peers.
     pub links: Rc<Links>,
+    /// The counters of volumes it has read.
+    volumes_counted: VolumesCounted,
 }
 
 impl Engine {
@@ -117,6 +127,7 @@ impl Engine {
             decoders: Arc::new(Semaphore::new(cores)),
             connections: Arc::default(),
             network,
+            rings: Rings::default(),
             limits,
             token,
             boot_id: crate::session::SessionId::new(0, random).to_string(),
@@ -139,15 +150,21 @@ impl Engine {
     /// Ends leases whose deadline has come, and takes back those of clients that have gone.
     pub fn sweep(&self, now: Instant, client_grace: Duration) {
         let expired = self.sessions.expire(now);
-        if expired > 0 {
-            self.metrics.sessions_expired.increment(expired as u64);
-            tracing::debug!(expired, "sessions came to their deadline");
+        self.metrics
+            .sessions_expired
+            .increment(expired.len() as u64);
+        for session in &expired {
+            self.ended(session, now, "expired");
         }
         for client in self
             .clients
             .gone(client_grace, now, |client| self.sessions.any_of(client))
         {
-            let reclaimed = self.sessions.reclaim(client);
+            let (held, waited_for) = self.sessions.reclaim(client);
+            for session in &held {
+                self.ended(session, now, "reclaimed");
+            }
+            let reclaimed = held.len() + waited_for;
             if reclaimed > 0 {
                 self.metrics.sessions_reclaimed.increment(reclaimed as u64);
                 tracing::info!(
@@ -157,6 +174,34 @@ impl Engine {
                 );
             }
         }
+    }
+
+    /// A session is over, because of `result`: the one line a session has in the log.
+    fn ended(&self, session: &Ended, now: Instant, result: &str) {
+        let age = now.saturating_duration_since(session.since);
+        self.metrics.session_ended(age);
+        let Opening {
+            client,
+            volume,
+            needle,
+        } = &session.opening;
+        let [buffer_wait, submit, transport, verify, reply] = session.came.stages;
+        tracing::debug!(
+            session = %session.short,
+            client = client.name,
+            volume,
+            needle = format_args!("{needle:x}"),
+            transport = session.came.transport.as_str(),
+            bytes = session.transfer_size,
+            buffer_wait_seconds = buffer_wait.as_secs_f64(),
+            submit_seconds = submit.as_secs_f64(),
+            transport_seconds = transport.as_secs_f64(),
+            verify_seconds = verify.as_secs_f64(),
+            reply_seconds = reply.as_secs_f64(),
+            age_seconds = age.as_secs_f64(),
+            result,
+            "session ended"
+        );
     }
 
     /// The most bytes one read may land.
@@ -210,35 +255,41 @@ impl Worker {
             engine,
             reader,
             links,
+            volumes_counted: VolumesCounted::default(),
         })
     }
 }
 
 impl Observe for Engine {
     fn observe(&self) -> Observed {
-        let pool = self.pool.usage();
         let steps = self.steps_down();
-        let [peers_verbs, peers_tcp, peers_down] = self.network.peers_by_state();
         Observed {
-            peers_verbs,
-            peers_tcp,
-            peers_down,
             sessions_active: self.sessions.count().0 as u64,
+            sessions_limit: self.sessions.limit() as u64,
             connections_active: self.connections.load(Ordering::Relaxed),
+            connections_limit: self.limits.max_connections,
             leases_active: 0,
-            pool_free_bytes: pool.free,
-            pool_reserved_bytes: pool.reserved,
-            pool_in_flight_bytes: pool.in_flight,
-            pool_leased_bytes: pool.leased,
-            pool_quarantined_bytes: pool.quarantined,
-            pool_waiters: pool.waiting,
-            pool_page_size_bytes: self.pool.page_bytes() as u64,
-            pool_registered: steps.fixed_buffers.is_none(),
+            leases_limit: 0,
+            pool: PoolState {
+                usage: self.pool.usage(),
+                page_size_bytes: self.pool.page_bytes() as u64,
+                registered: steps.fixed_buffers.is_none(),
+            },
             volumes: self.volumes.count() as u64,
+            volumes_unreadable: self.volumes.unreadable() as u64,
             needles: self.volumes.needles() as u64,
+            follow_lag_seconds: self.volumes.follow_lag().as_secs_f64(),
             hugepages_stepped_down: steps.hugepages.is_some(),
             fixed_buffers_stepped_down: steps.fixed_buffers.is_some(),
+            peers: self.network.peers.iter().map(|peer| peer.state()).collect(),
+            queue_pairs: PeerStatus::queue_pairs(&self.network.peers),
+            rings: self.rings.state(),
+            verbs: Adapter::state(self.network.adapter.as_deref()),
         }
+    }
+
+    fn sessions(&self) -> Vec<Live> {
+        self.sessions.live(Instant::now())
     }
 }
 

@@ -1,23 +1,27 @@
 //! StartRead: a place in the slab, a buffer, the bytes, a lease.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::{Engine, Worker, unix_ns};
 use crate::error::{Code, Error, Result};
 use crate::pool::Owner;
 use crate::protocol::message::{StartRead, StartReadResponse};
-use crate::session::{ClientKey, Held, SessionId};
+use crate::session::{Came, ClientKey, Held, Opening, SessionId};
 use crate::source::remote::{Place, Remote};
-use crate::source::{Landed, Wanted, local};
-use crate::telemetry::RateLimited;
+use crate::source::{Landed, Transport, Wanted, local};
+use crate::telemetry::{Identity, Named, RateLimited, Stage, StageClock, Stages, Stamp};
 use crate::verbs::RemoteMemory;
 use crate::volume::Volume;
 
 impl Worker {
-    /// Serves a StartRead of `client`. Returns the reply, and the session that is lost if the
-    /// reply can not be delivered.
+    /// Serves a StartRead of `client`, the process called `who`, whose time `clock` divides among
+    /// its stages. Returns the reply, and the session that is lost if the reply can not be
+    /// delivered.
     ///
     /// May be dropped at any await: the place, the buffer and the I/O in flight see to
     /// themselves.
@@ -27,7 +31,36 @@ impl Worker {
     pub async fn start_read(
         &self,
         client: ClientKey,
+        who: &Identity,
         request: &StartRead,
+        clock: &StageClock,
+    ) -> Result<(StartReadResponse, SessionId)> {
+        let who = who.get(&self.engine.metrics.clients);
+        let span = tracing::debug_span!(
+            "read",
+            session = Empty,
+            client = who.name,
+            volume = request.volume_id,
+            needle = format_args!("{:x}", request.needle_id),
+            transport = Empty,
+            buffer_wait_seconds = Empty,
+            submit_seconds = Empty,
+            transport_seconds = Empty,
+            verify_seconds = Empty,
+            reply_seconds = Empty,
+        );
+        self.read_in(&span, client, who, request, clock)
+            .instrument(span.clone())
+            .await
+    }
+
+    async fn read_in(
+        &self,
+        span: &Span,
+        client: ClientKey,
+        who: &Arc<Named>,
+        request: &StartRead,
+        clock: &StageClock,
     ) -> Result<(StartReadResponse, SessionId)> {
         // In this order, so that what the client is told is never later than the deadline.
         let (wall, started) = (SystemTime::now(), Instant::now());
@@ -35,19 +68,27 @@ impl Worker {
         engine.admit_reads(request)?;
         let timeout = engine.timeout(request.timeout_secs);
         let deadline = started + timeout;
-        let admission = engine.sessions.admit(client, deadline.into_std())?;
+        let opening = Opening {
+            client: Arc::clone(who),
+            volume: request.volume_id,
+            needle: request.needle_id,
+        };
+        let times = (started.into_std(), deadline.into_std());
+        let admission = engine.sessions.admit(client, opening, times)?;
 
-        let landed = tokio::time::timeout_at(deadline, self.fetch(client, request, deadline))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::new(
-                    Code::SessionExpired,
-                    format!("the read took longer than its {timeout:?}"),
-                ))
-            })
-            .map_err(|e| engine.explain(request, e))?;
+        let landed =
+            tokio::time::timeout_at(deadline, self.fetch(client, request, deadline, clock))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Error::new(
+                        Code::SessionExpired,
+                        format!("the read took longer than its {timeout:?}"),
+                    ))
+                })
+                .map_err(|e| engine.explain(request, e))?;
 
-        engine.metrics.landed(&landed);
+        clock.lap(Stage::Verify, Stamp::now());
+        self.count(request, &landed, who);
         let transfer_size = landed.data.len() as u64;
         let lease = landed.buffer.lease();
         let mut reply = StartReadResponse {
@@ -62,29 +103,25 @@ impl Worker {
             needle_size: landed.needle_size,
             transport: landed.transport.as_str().to_owned(),
             crc_verified: landed.crc_verified,
+            completion_ns: u64::try_from(landed.completion.as_nanos()).ok(),
             ..StartReadResponse::default()
         };
-        let generation = lease.generation();
+        clock.lap(Stage::Reply, Stamp::now());
+        let stages = clock.stages();
+        describe(span, admission.id(), landed.transport, &stages);
         let session = admission.hold(Held {
             lease,
             transfer_size,
             crc: landed.crc,
+            came: Came {
+                transport: landed.transport,
+                took: stages.iter().sum(),
+                stages,
+            },
         })?;
         reply.session_id = session.to_string();
         engine.metrics.pool_leases.increment(1);
-        tracing::debug!(
-            %session,
-            generation,
-            client = client.0,
-            volume = request.volume_id,
-            needle = format_args!("{:x}", request.needle_id),
-            bytes = transfer_size,
-            verified = landed.crc_verified,
-            transport = landed.transport.as_str(),
-            completion_ns = landed.completion.map_or(0, |c| c.as_nanos() as u64),
-            elapsed = ?started.elapsed(),
-            "read landed"
-        );
+        tracing::trace!(bytes = transfer_size, "landed");
         Ok((reply, session))
     }
 
@@ -93,6 +130,7 @@ impl Worker {
         client: ClientKey,
         request: &StartRead,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Landed> {
         let wanted = Wanted {
             needle_id: request.needle_id,
@@ -111,13 +149,13 @@ impl Worker {
             collection: request.collection.as_deref(),
             peer: request.peer.as_deref(),
         };
-        if request.remote_addr != 0 || request.remote_key != 0 {
+        if names_memory(request) {
             let memory = RemoteMemory {
                 addr: request.remote_addr,
                 rkey: request.remote_key,
             };
             return remote
-                .read_named(place.peer, memory, &wanted, deadline)
+                .read_named(place.peer, memory, &wanted, deadline, clock)
                 .await;
         }
         let volumes = &self.engine.volumes;
@@ -125,15 +163,48 @@ impl Worker {
         // A volume of this host first; the disk is not looked at for one that a peer has.
         let here = place.peer.is_none() && (volumes.knows(id) || !self.links.serve(id));
         if here {
-            let read =
-                async |volume: &Volume| local::read(&self.reader, volume, &wanted, deadline).await;
+            let read = async |volume: &Volume| {
+                self.engine.metrics.attempt(Transport::Local);
+                local::read(&self.reader, volume, &wanted, deadline, clock).await
+            };
             match volumes.read(id, place.collection, read).await {
                 Err(error) if error.code == Code::VolumeNotFound && !self.links.is_empty() => {}
                 landed => return landed,
             }
         }
-        remote.read(place, &wanted, deadline).await
+        remote.read(place, &wanted, deadline, clock).await
     }
+
+    /// Counts a read that landed, under its client and its volume. Memory that a client names is
+    /// of no volume, whatever number it gives.
+    fn count(&self, request: &StartRead, landed: &Landed, who: &Named) {
+        let metrics = &self.engine.metrics;
+        let volume = if names_memory(request) {
+            metrics.volumes.other()
+        } else {
+            self.volumes_counted.get(request.volume_id, metrics)
+        };
+        metrics.landed(landed, &who.series, &volume);
+    }
+}
+
+fn names_memory(request: &StartRead) -> bool {
+    request.remote_addr != 0 || request.remote_key != 0
+}
+
+/// Tells the span what is known of the read now.
+fn describe(span: &Span, session: SessionId, transport: Transport, stages: &Stages) {
+    if span.is_disabled() {
+        return;
+    }
+    let [buffer_wait, submit, transport_time, verify, reply] = stages.map(|s| s.as_secs_f64());
+    span.record("session", tracing::field::display(session.short()))
+        .record("transport", transport.as_str())
+        .record("buffer_wait_seconds", buffer_wait)
+        .record("submit_seconds", submit)
+        .record("transport_seconds", transport_time)
+        .record("verify_seconds", verify)
+        .record("reply_seconds", reply);
 }
 
 impl Engine {

@@ -14,10 +14,10 @@ use super::outbox::{Reply, Ticket};
 use crate::engine::Worker;
 use crate::error::{Code, Error, Result};
 use crate::protocol::frame::{Next, next_frame};
-use crate::protocol::message::StartRead;
+use crate::protocol::message::{StartRead, StartReadResponse};
 use crate::protocol::{Request, Response};
-use crate::session::ClientKey;
-use crate::telemetry::{Operation, RateLimited};
+use crate::session::{ClientKey, SessionId};
+use crate::telemetry::{Operation, RateLimited, Stage, StageClock, Stamp};
 
 /// Bytes a connection's receive buffer has to begin with, and goes back to after a large frame.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -33,10 +33,11 @@ pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
         uid,
         counted,
     } = accepted;
-    let client = worker.engine.clients.connected(pid);
+    let (client, identity) = worker.engine.clients.connected(pid, uid);
     let peer = format!("uid {uid} pid {}", pid.unwrap_or(0));
     tracing::debug!(peer, client = client.0, "connected");
-    let link = Link::new(tokio_uring::net::UnixStream::from_std(stream), peer);
+    let stream = tokio_uring::net::UnixStream::from_std(stream);
+    let link = Link::new(stream, peer, identity);
     let _open = Open {
         worker: &worker,
         links: &links,
@@ -203,7 +204,7 @@ impl Receiver<'_> {
     }
 
     async fn serve_frame(&self, payload: &[u8]) {
-        let begun = Instant::now();
+        let begun = Stamp::now();
         let engine = &self.worker.engine;
         let (operation, request_id, result) = match Request::decode(payload) {
             Ok(Request::StartRead(request)) => return self.start_read(request, begun).await,
@@ -212,14 +213,17 @@ impl Receiver<'_> {
                 (Operation::CompleteRead, r.request_id, result)
             }
             Ok(Request::Ping(r)) => {
+                self.hear(r.client_id.as_deref());
                 let reply = Response::Pong(engine.ping(&r));
                 (Operation::Ping, r.request_id, Ok(reply))
             }
             Ok(Request::GetCapabilities(r)) => {
+                self.hear(r.client_id.as_deref());
                 let reply = Response::GetCapabilitiesResponse(engine.capabilities());
                 (Operation::GetCapabilities, r.request_id, Ok(reply))
             }
             Ok(Request::AttachPool(r)) => {
+                self.hear(r.client_id.as_deref());
                 let result = engine.attach_pool(&r).map(Response::AttachPoolResponse);
                 (Operation::AttachPool, r.request_id, result)
             }
@@ -237,27 +241,31 @@ impl Receiver<'_> {
         self.answer(operation, request_id, begun).give(reply);
     }
 
+    /// The client says, or does not, who it is.
+    fn hear(&self, client_id: Option<&str>) {
+        if let Some(id) = client_id {
+            self.link.identity.say(id);
+        }
+    }
+
     /// A read that is done at once (from the page cache, with room in the pool) is answered at
     /// once; another goes on beside the connection, which serves its next request meanwhile.
-    async fn start_read(&self, request: StartRead, begun: Instant) {
+    async fn start_read(&self, request: StartRead, begun: Stamp) {
         let answer = self.answer(Operation::StartRead, request.request_id, begun);
         let (worker, client) = (Rc::clone(self.worker), self.client);
+        let link = Rc::clone(self.link);
         let mut read = Box::pin(async move {
-            let (response, session) = worker.start_read(client, &request).await?;
-            let response = Response::StartReadResponse(response);
-            Ok(Reply {
-                response,
-                session: Some(session),
-                with_pool: false,
-            })
+            let (who, clock) = (&link.identity, StageClock::new(begun));
+            let (response, session) = worker.start_read(client, who, &request, &clock).await?;
+            Ok((response, session, clock))
         });
         match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
-            Poll::Ready(result) => answer.give(result),
+            Poll::Ready(result) => answer.give_read(result),
             Poll::Pending => {
                 let link = Rc::clone(self.link);
                 tokio_uring::spawn(async move {
                     tokio::select! {
-                        result = read => answer.give(result),
+                        result = read => answer.give_read(result),
                         () = link.gone() => {}
                     }
                 });
@@ -265,7 +273,7 @@ impl Receiver<'_> {
         }
     }
 
-    fn answer(&self, operation: Operation, request_id: Option<u64>, begun: Instant) -> Answer {
+    fn answer(&self, operation: Operation, request_id: Option<u64>, begun: Stamp) -> Answer {
         Answer {
             worker: Rc::clone(self.worker),
             link: Rc::clone(self.link),
@@ -281,7 +289,7 @@ impl Receiver<'_> {
         if let Some(suppressed) = TOLD.pass(Instant::now()) {
             tracing::warn!(peer = self.link.peer, %error, suppressed, "closing a connection");
         }
-        self.answer(Operation::Unknown, None, Instant::now())
+        self.answer(Operation::Unknown, None, Stamp::now())
             .give(Err(error));
     }
 }
@@ -294,20 +302,47 @@ struct Answer {
     operation: Operation,
     /// Its place among the replies; taken when it is answered.
     ticket: Option<Ticket>,
-    begun: Instant,
+    begun: Stamp,
 }
+
+/// A read's reply, the session that depends on it, and where its time went.
+type Read = (StartReadResponse, SessionId, StageClock);
 
 impl Answer {
     fn give(mut self, result: Result<Reply>) {
         if let Some(ticket) = self.ticket.take() {
-            self.send(ticket, result);
+            self.send(ticket, result, self.begun.elapsed());
         }
     }
 
-    fn send(&self, ticket: Ticket, result: Result<Reply>) {
+    fn give_read(mut self, result: Result<Read>) {
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
+        let now = Stamp::now();
+        let elapsed = now.since(self.begun);
+        let reply = result.map(|(mut response, session, clock)| {
+            clock.lap(Stage::Reply, now);
+            let metrics = &self.worker.engine.metrics;
+            metrics.read_answered(response.transfer_size, elapsed, &clock.stages());
+            response.elapsed_ns = u64::try_from(elapsed.as_nanos()).ok();
+            Reply {
+                response: Response::StartReadResponse(response),
+                session: Some(session),
+                with_pool: false,
+            }
+        });
+        self.send(ticket, reply, elapsed);
+    }
+
+    fn send(&self, ticket: Ticket, result: Result<Reply>, elapsed: Duration) {
         let label = result.as_ref().map(|_| ()).map_err(|e| e.code);
         let metrics = &self.worker.engine.metrics;
-        metrics.operation(self.operation, label, self.begun.elapsed());
+        metrics.operation(self.operation, label, elapsed);
+        if label.is_err() {
+            let who = self.link.identity.get(&metrics.clients);
+            who.series.counts.errors.increment(1);
+        }
         let reply = result.unwrap_or_else(|error| Reply {
             response: Response::error(&error),
             session: None,
@@ -324,10 +359,8 @@ impl Drop for Answer {
         if let Some(ticket) = self.ticket.take()
             && !self.link.is_closed()
         {
-            self.send(
-                ticket,
-                Err(Error::new(Code::Internal, "the request was given up")),
-            );
+            let given_up = Error::new(Code::Internal, "the request was given up");
+            self.send(ticket, Err(given_up), self.begun.elapsed());
         }
     }
 }

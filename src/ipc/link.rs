@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -13,7 +14,7 @@ use tokio_uring::net::UnixStream;
 
 use super::outbox::{Outbox, Reply, Ticket};
 use crate::session::SessionId;
-use crate::telemetry::RateLimited;
+use crate::telemetry::{Identity, RateLimited};
 
 /// A connection.
 pub struct Link {
@@ -34,10 +35,12 @@ pub struct Link {
     pub(super) writing_since: Cell<Option<Instant>>,
     /// Who it is, for logs.
     pub(super) peer: String,
+    /// What its process calls itself.
+    pub(super) identity: Arc<Identity>,
 }
 
 impl Link {
-    pub(super) fn new(stream: UnixStream, peer: String) -> Rc<Self> {
+    pub(super) fn new(stream: UnixStream, peer: String, identity: Arc<Identity>) -> Rc<Self> {
         Rc::new(Self {
             stream,
             outbox: RefCell::default(),
@@ -49,6 +52,7 @@ impl Link {
             reading_since: Cell::new(None),
             writing_since: Cell::new(None),
             peer,
+            identity,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,6 +10,8 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::conn::Conn;
+use super::links::Verbs;
+use super::status::{LaneState, Standing};
 use crate::telemetry::RateLimited;
 use crate::verbs::{Adapter, ReadQueue, Requester};
 
@@ -88,14 +91,18 @@ impl Lane {
     pub(super) async fn keep(
         &self,
         conn: &Conn,
-        queue: &Rc<ReadQueue>,
-        adapter: &Adapter,
+        verbs: &Verbs,
+        states: &[AtomicU64; 3],
         told: impl Fn(Result<(), &str>),
     ) {
+        let (queue, adapter) = (&verbs.queue, &verbs.adapter);
+        let mut standing = Standing::new(states, LaneState::Connecting);
         let mut backoff = Backoff::default();
         while conn.over().is_none() {
+            standing.becomes(LaneState::Connecting);
             match self.connect(conn, queue, adapter).await {
                 Ok(requester) => {
+                    standing.becomes(LaneState::Ready);
                     let qpn = requester.qpn();
                     tracing::debug!(lane = self.number, qpn, "queue pair connected");
                     let up = Instant::now();
@@ -114,6 +121,7 @@ impl Lane {
                     self.set(State::Down(why));
                 }
             }
+            standing.becomes(LaneState::Error);
             if conn.over().is_none() {
                 tokio::select! {
                     () = conn.ended.notified() => {}

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -123,9 +124,13 @@ impl Links {
 
     async fn keep_one(self: &Rc<Self>, link: &Rc<Link>) {
         let mut backoff = Backoff::default();
+        let mut was_connected = false;
         while !self.stopping.get() {
             let lost = match self.connect(link).await {
                 Ok(conn) => {
+                    if std::mem::replace(&mut was_connected, true) {
+                        link.status.reconnects.fetch_add(1, Ordering::Relaxed);
+                    }
                     let begun = Instant::now();
                     let lost = self.run(link, conn).await;
                     if begun.elapsed() > self.settings.timeout {
@@ -267,7 +272,8 @@ impl Links {
                 }
             }
         };
-        lane.keep(conn, &verbs.queue, &verbs.adapter, told).await;
+        let states = &link.status.lanes;
+        lane.keep(conn, verbs, states, told).await;
     }
 
     /// Looks after a connection's silence, for ever.

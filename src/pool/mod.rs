@@ -159,8 +159,9 @@ impl Pool {
 
     /// Reserves `bytes` in one piece for `owner`, waiting in line for them until `deadline`.
     ///
-    /// The line is first come, first served. Only a request that can not be met until its own
-    /// owner gives something back is overtaken, by those of others.
+    /// The line is first come, first served. Only a request of somebody who holds something, and
+    /// with it would hold more than half of the pool, is overtaken, by those of others: it may have
+    /// to wait until its own owner gives something back.
     ///
     /// Dropping the future leaves the line.
     ///
@@ -276,6 +277,14 @@ impl Books {
         }
     }
 
+    /// Whether with `granules` more `owner` would hold more than half of the pool. What it holds
+    /// may then be all that is in the way: as much as does not fit beside it, or pieces that leave
+    /// no gap that is large enough.
+    fn is_too_much(&self, owner: Owner, granules: u32, total: u32) -> bool {
+        let held = self.held.get(&owner).copied().unwrap_or(0);
+        held > 0 && held.saturating_add(granules) > total / 2
+    }
+
     /// Grants what now fits. What a waiter that has just gone did not take is returned, to be
     /// dropped (and so served on) once the lock is released.
     fn serve(&mut self, pool: &Arc<Pool>) -> Option<Block> {
@@ -294,7 +303,7 @@ impl Books {
                 if let Err(unclaimed) = waiter.grant.send(block) {
                     return Some(unclaimed);
                 }
-            } else if granules > total - self.held.get(&owner).copied().unwrap_or(0).min(total) {
+            } else if self.is_too_much(owner, granules, total) {
                 self_blocked.push(owner);
                 place += 1;
             } else {

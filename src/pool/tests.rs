@@ -149,6 +149,32 @@ async fn whoever_holds_too_much_to_be_served_keeps_only_itself_waiting() {
 }
 
 #[tokio::test]
+async fn whoever_leaves_no_gap_that_is_large_enough_keeps_only_itself_waiting() {
+    let pool = pool(16 * GRANULE_BYTES);
+    let one = |owner| pool.reserve(owner, GRANULE_BYTES, later());
+    let (mut mine, mut gaps) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        for _ in 0..3 {
+            mine.push(one(ME).await.unwrap());
+        }
+        gaps.push(one(OTHER).await.unwrap());
+    }
+    drop(gaps);
+    let wide = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.reserve(ME, 2 * GRANULE_BYTES, later()).await.map(drop) })
+    };
+    while pool.usage().waiting < 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(pool.usage().free, 4 * GRANULE_BYTES as u64);
+    let others = pool.reserve(OTHER, GRANULE_BYTES, soon()).await;
+    assert!(others.is_ok(), "another is served meanwhile");
+    drop(mine);
+    assert_eq!(wide.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn more_than_a_buffer_can_have_is_refused_at_once() {
     let pool = Pool::new(4 * MIB, MIB, Pages::Ordinary).unwrap();
     let refused = pool.reserve(ME, MIB + 1, later()).await.unwrap_err();

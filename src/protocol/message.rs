@@ -70,6 +70,12 @@ pub struct StartReadResponse {
     /// The checksum stored with the needle was checked and matched.
     #[serde(default)]
     pub crc_verified: bool,
+    /// Nanoseconds from the read's submission to its last completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_ns: Option<u64>,
+    /// Nanoseconds from the request's last byte until this reply was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_ns: Option<u64>,
     /// That of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<u64>,

@@ -33,8 +33,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(40);
 pub fn run(config: &Config) -> Result<(), StartError> {
     // First of all, so that a second daemon stops before it takes memory.
     let listener = Listener::bind(&config.ipc_socket)?;
-    let (metrics, handle) = Metrics::install().map_err(|e| StartError::Metrics(e.to_string()))?;
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(Metrics::install(&config.metrics_settings())?);
     let registry = Registry::open(
         &config.volumes,
         config.index_dir.as_deref(),
@@ -66,7 +65,6 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     let observe = Arc::clone(&engine) as _;
     let page = Page {
         metrics,
-        handle,
         observe,
         readiness: Arc::clone(&readiness),
     };
@@ -104,6 +102,7 @@ fn engine(
         max_transfer: config.max_transfer_size,
         session_timeout: config.session_timeout,
         session_timeout_max: config.session_timeout_max,
+        max_connections: u64::from(config.max_connections),
     };
     let sessions = Sessions::new(config.max_sessions as usize);
     let token = config.auth_token.clone();

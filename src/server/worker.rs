@@ -25,7 +25,7 @@ pub(super) fn start(
     frame_timeout: Duration,
 ) -> io::Result<(WorkerThread<Accepted>, Registration)> {
     let shared = Arc::clone(engine);
-    WorkerThread::start(number, &engine.pool, move |ring, inbox| {
+    WorkerThread::start(number, &engine.pool, &engine.rings, move |ring, inbox| {
         let verbs = match &shared.network.adapter {
             None => None,
             Some(adapter) => {
@@ -52,6 +52,7 @@ async fn serve_all(
         pool: Arc::clone(&engine.pool),
         max_transfer: engine.max_transfer(),
         decoders: Arc::clone(&engine.decoders),
+        metrics: Arc::clone(&engine.metrics),
     };
     let reaper = verbs
         .as_ref()

@@ -7,11 +7,13 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
+
+use crate::telemetry::Identity;
 
 /// A client process, for as long as the engine runs: never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,7 @@ struct Client {
     connections: u32,
     /// Since when it has had no connection.
     unconnected: Option<Instant>,
+    identity: Arc<Identity>,
 }
 
 /// What can be told of a client's process.
@@ -50,9 +53,10 @@ enum Process {
 }
 
 impl Clients {
-    /// Counts a new connection of process `pid`; `None` when the kernel can not name it (it is
-    /// in another pid namespace), and then the connection counts as a process of its own.
-    pub fn connected(&self, pid: Option<i32>) -> ClientKey {
+    /// Counts a new connection of process `pid`, of user `uid`; `None` when the kernel can not name
+    /// the process (it is in another pid namespace), and then the connection counts as a process of
+    /// its own.
+    pub fn connected(&self, pid: Option<i32>, uid: u32) -> (ClientKey, Arc<Identity>) {
         let pid = pid.and_then(Pid::from_raw);
         let mut known = self.known();
         if let Some(key) = pid.and_then(|p| known.by_pid.get(&p.as_raw_nonzero().get()).copied())
@@ -61,7 +65,7 @@ impl Clients {
         {
             client.connections += 1;
             client.unconnected = None;
-            return key;
+            return (key, Arc::clone(&client.identity));
         }
         known.last += 1;
         let key = ClientKey(known.last);
@@ -69,6 +73,7 @@ impl Clients {
         if let Some(pid) = pid {
             known.by_pid.insert(pid.as_raw_nonzero().get(), key);
         }
+        let identity = Arc::new(Identity::new(format!("uid-{uid}")));
         known.by_key.insert(
             key,
             Client {
@@ -76,9 +81,10 @@ impl Clients {
                 process,
                 connections: 1,
                 unconnected: None,
+                identity: Arc::clone(&identity),
             },
         );
-        key
+        (key, identity)
     }
 
     /// Counts a connection's end. A client without connections is remembered only while it
@@ -203,6 +209,10 @@ mod tests {
             .unwrap()
     }
 
+    fn connected(clients: &Clients, pid: Option<i32>) -> ClientKey {
+        clients.connected(pid, 7).0
+    }
+
     fn pid(child: &Child) -> Option<i32> {
         i32::try_from(child.id()).ok()
     }
@@ -215,8 +225,8 @@ mod tests {
     #[test]
     fn connections_of_one_process_are_one_client() {
         let (clients, a, b) = (Clients::default(), process(), process());
-        assert_eq!(clients.connected(pid(&a)), clients.connected(pid(&a)));
-        assert_ne!(clients.connected(pid(&a)), clients.connected(pid(&b)));
+        assert_eq!(connected(&clients, pid(&a)), connected(&clients, pid(&a)));
+        assert_ne!(connected(&clients, pid(&a)), connected(&clients, pid(&b)));
         end(a);
         end(b);
     }
@@ -224,7 +234,7 @@ mod tests {
     #[test]
     fn a_client_is_gone_once_its_process_has_ended_and_the_grace_is_over() {
         let (clients, child, now) = (Clients::default(), process(), Instant::now());
-        let key = clients.connected(pid(&child));
+        let key = connected(&clients, pid(&child));
         end(child);
         assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), []);
         clients.disconnected(key, now, true);
@@ -236,11 +246,11 @@ mod tests {
     #[test]
     fn a_process_that_runs_on_without_a_connection_keeps_its_sessions() {
         let (clients, child, now) = (Clients::default(), process(), Instant::now());
-        let key = clients.connected(pid(&child));
+        let key = connected(&clients, pid(&child));
         clients.disconnected(key, now, true);
         assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| true), []);
         assert_eq!(clients.len(), 1);
-        assert_eq!(clients.connected(pid(&child)), key);
+        assert_eq!(connected(&clients, pid(&child)), key);
         clients.disconnected(key, now, true);
         assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| false), []);
         assert!(
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn a_client_that_leaves_nothing_behind_is_forgotten_at_once() {
         let (clients, now) = (Clients::default(), Instant::now());
-        let key = clients.connected(None);
+        let key = connected(&clients, None);
         clients.disconnected(key, now, false);
         assert!(clients.is_empty());
     }
@@ -261,7 +271,7 @@ mod tests {
     #[test]
     fn a_process_that_can_not_be_watched_keeps_its_sessions_until_their_deadlines() {
         let (clients, now) = (Clients::default(), Instant::now());
-        let (a, b) = (clients.connected(None), clients.connected(Some(0)));
+        let (a, b) = (connected(&clients, None), connected(&clients, Some(0)));
         assert_ne!(a, b);
         clients.disconnected(a, now, true);
         assert_eq!(clients.gone(GRACE, now + 10 * GRACE, |_| true), []);
@@ -274,7 +284,7 @@ mod tests {
         let (clients, child, now) = (Clients::default(), process(), Instant::now());
         let id = pid(&child);
         end(child);
-        let key = clients.connected(id);
+        let key = connected(&clients, id);
         clients.disconnected(key, now, true);
         assert_eq!(clients.gone(GRACE, now + GRACE, |_| true), [key]);
     }

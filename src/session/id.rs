@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::telemetry::ShortId;
+
 /// A session's name. 96 of its bits are random; the other 32 are the slab key, hidden by some of
 /// those. Looking one up is an index and a compare, and guessing one is hopeless.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +30,15 @@ impl SessionId {
     /// Where in the slab the session is, if it is.
     pub fn key(self) -> u32 {
         (self.0 >> 96) as u32 ^ self.0 as u32
+    }
+
+    /// What the session may be called where others can read it: its place, and 32 random bits of
+    /// which nothing else of the id follows. 64 bits stay unknown.
+    pub fn short(self) -> ShortId {
+        ShortId {
+            place: self.key(),
+            part: (self.0 >> 64) as u32,
+        }
     }
 }
 
@@ -83,6 +94,7 @@ mod tests {
         }
         let id = SessionId::new(3, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         assert_eq!(id.to_string(), "090a0b0f-0102-0304-0506-0708090a0b0c");
+        assert_eq!(id.short().to_string(), "3-01020304");
     }
 
     #[test]

@@ -6,4 +6,4 @@ mod table;
 
 pub use clients::{ClientKey, Clients};
 pub use id::{NotASessionId, SessionId};
-pub use table::{Admission, Held, SessionError, Sessions};
+pub use table::{Admission, Came, Ended, Held, Opening, SessionError, Sessions};

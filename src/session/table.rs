@@ -6,13 +6,15 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::ClientKey;
 use super::id::SessionId;
 use crate::pool::{Buffer, Leased};
+use crate::source::Transport;
+use crate::telemetry::{Doing, Live, Named, ShortId, Stages};
 
 /// Ids of ended sessions that are remembered, to tell "expired" from "never was".
 const REMEMBERED: usize = 4096;
@@ -33,7 +35,7 @@ struct Table {
     entropy: Entropy,
     reading: usize,
     /// Sessions found to be over by their clients, since the last sweep.
-    completed_late: usize,
+    completed_late: Vec<Ended>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,20 @@ struct Slot {
     id: SessionId,
     owner: ClientKey,
     deadline: Instant,
+    since: Instant,
+    opening: Opening,
     state: State,
+}
+
+/// Who reads what; for those who look from outside.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The client's name.
+    pub client: Arc<Named>,
+    /// The volume.
+    pub volume: u32,
+    /// The needle.
+    pub needle: u64,
 }
 
 #[derive(Debug)]
@@ -63,6 +78,34 @@ pub struct Held {
     pub transfer_size: u64,
     /// CRC-32C of them.
     pub crc: u32,
+    /// How they came.
+    pub came: Came,
+}
+
+/// How the bytes of a session came; for those who look from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    /// How.
+    pub transport: Transport,
+    /// From the request's last byte until they were handed over.
+    pub took: Duration,
+    /// The same by stage; the reply's is not over yet.
+    pub stages: Stages,
+}
+
+/// A session that is over: it had been told to its client, or could have been.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// What it may be called in a log.
+    pub short: ShortId,
+    /// Who read what.
+    pub opening: Opening,
+    /// Bytes landed.
+    pub transfer_size: u64,
+    /// How they came.
+    pub came: Came,
+    /// When it was admitted.
+    pub since: Instant,
 }
 
 /// Why a session can not be had.
@@ -105,14 +148,15 @@ impl Sessions {
         })
     }
 
-    /// Takes a place for a read that `owner` asked for and that ends at `deadline`.
+    /// Takes a place for a read that `owner` asked for, at `since`, and that ends at `deadline`.
     ///
     /// # Errors
     /// When there are as many as there may be.
     pub fn admit(
         self: &Arc<Self>,
         owner: ClientKey,
-        deadline: Instant,
+        opening: Opening,
+        (since, deadline): (Instant, Instant),
     ) -> Result<Admission, SessionError> {
         let mut table = self.table();
         if table.slots.len() >= self.limit {
@@ -125,6 +169,8 @@ impl Sessions {
             id,
             owner,
             deadline,
+            since,
+            opening,
             state: State::Reading,
         });
         table.reading += 1;
@@ -140,7 +186,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When it is not there or past its deadline.
-    pub fn complete(&self, id: SessionId, now: Instant) -> Result<Held, SessionError> {
+    pub fn complete(&self, id: SessionId, now: Instant) -> Result<(Held, Ended), SessionError> {
         let mut table = self.table();
         let late = match table.find(id) {
             Some(Slot {
@@ -158,22 +204,22 @@ impl Sessions {
                 SessionError::NotFound
             });
         };
-        let held = table.remove(id).ok_or(SessionError::NotFound)?;
+        let (held, ended) = table.remove(id).ok_or(SessionError::NotFound)?;
         if late {
             table.remember(id);
-            table.completed_late += 1;
+            table.completed_late.push(ended);
             drop(table);
             return Err(SessionError::Expired);
         }
-        Ok(held)
+        Ok((held, ended))
     }
 
-    /// Ends the leases whose deadline has come. Returns how many have expired since the last call.
-    pub fn expire(&self, now: Instant) -> usize {
+    /// Ends the leases whose deadline has come. Returns those that have expired since the last call.
+    pub fn expire(&self, now: Instant) -> Vec<Ended> {
         let mut table = self.table();
-        let completed_late = std::mem::take(&mut table.completed_late);
+        let mut expired = std::mem::take(&mut table.completed_late);
         if table.next_deadline.is_none_or(|next| now < next) {
-            return completed_late;
+            return expired;
         }
         let mut next = None;
         let mut over = Vec::new();
@@ -191,13 +237,17 @@ impl Sessions {
         for &id in &over {
             table.remember(id);
         }
-        let held: Vec<_> = over.iter().filter_map(|&id| table.remove(id)).collect();
+        let removed = over.iter().filter_map(|&id| table.remove(id));
+        let (held, ended): (Vec<_>, Vec<_>) = removed.unzip();
         drop(table);
-        held.len() + completed_late
+        drop(held);
+        expired.extend(ended);
+        expired
     }
 
-    /// Ends every session of a client that has gone. Returns how many.
-    pub fn reclaim(&self, owner: ClientKey) -> usize {
+    /// Ends every session of a client that has gone. Returns those it held, and how many it was
+    /// still waiting for.
+    pub fn reclaim(&self, owner: ClientKey) -> (Vec<Ended>, usize) {
         let mut table = self.table();
         let mut held_ids = Vec::new();
         let mut abandoned = 0;
@@ -215,12 +265,21 @@ impl Sessions {
                 State::Abandoned => {}
             }
         }
-        let held: Vec<_> = held_ids
-            .into_iter()
-            .filter_map(|id| table.remove(id))
-            .collect();
+        let removed = held_ids.into_iter().filter_map(|id| table.remove(id));
+        let (held, ended): (Vec<_>, Vec<_>) = removed.unzip();
         drop(table);
-        held.len() + abandoned
+        drop(held);
+        (ended, abandoned)
+    }
+
+    /// The sessions open now. The lock is held for as long as copying them takes, and no memory is
+    /// asked for meanwhile unless many were added at that moment.
+    pub fn live(&self, now: Instant) -> Vec<Live> {
+        let mut live = Vec::with_capacity(self.count().0 + 64);
+        let table = self.table();
+        live.extend(table.slots.iter().map(|(_, slot)| slot.live(now)));
+        drop(table);
+        live
     }
 
     /// Whether a client has any session.
@@ -249,6 +308,33 @@ impl Sessions {
     }
 }
 
+impl Slot {
+    fn live(&self, now: Instant) -> Live {
+        let held = match &self.state {
+            State::Held(held) => Some(held),
+            State::Reading | State::Abandoned => None,
+        };
+        let doing = if held.is_some() {
+            Doing::Held
+        } else {
+            Doing::Reading
+        };
+        Live {
+            short: self.id.short(),
+            client: Arc::clone(&self.opening.client),
+            volume: self.opening.volume,
+            needle: self.opening.needle,
+            bytes: held.map_or(0, |held| held.transfer_size),
+            pool_bytes: held.map_or(0, |held| held.lease.size_bytes() as u64),
+            took: held.map_or(Duration::ZERO, |held| held.came.took),
+            age: now.saturating_duration_since(self.since),
+            left: self.deadline.saturating_duration_since(now),
+            doing,
+            transport: held.map(|held| held.came.transport.as_str()),
+        }
+    }
+}
+
 impl Table {
     fn find(&mut self, id: SessionId) -> Option<&mut Slot> {
         self.slots
@@ -256,10 +342,20 @@ impl Table {
             .filter(|slot| slot.id == id)
     }
 
-    fn remove(&mut self, id: SessionId) -> Option<Held> {
+    fn remove(&mut self, id: SessionId) -> Option<(Held, Ended)> {
         self.find(id)?;
-        match self.slots.remove(id.key() as usize).state {
-            State::Held(held) => Some(held),
+        let slot = self.slots.remove(id.key() as usize);
+        match slot.state {
+            State::Held(held) => {
+                let ended = Ended {
+                    short: slot.id.short(),
+                    opening: slot.opening,
+                    transfer_size: held.transfer_size,
+                    came: held.came,
+                    since: slot.since,
+                };
+                Some((held, ended))
+            }
             State::Reading | State::Abandoned => {
                 self.reading -= 1;
                 None

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::pool::{Owner, Pages, Pool};
+use crate::telemetry::{ClientSeries, Identity};
 
 const OWNER: ClientKey = ClientKey(1);
 const OTHER: ClientKey = ClientKey(2);
@@ -10,6 +11,7 @@ struct Fixture {
     pool: Arc<Pool>,
     sessions: Arc<Sessions>,
     start: Instant,
+    series: ClientSeries,
 }
 
 impl Fixture {
@@ -19,6 +21,7 @@ impl Fixture {
             pool,
             sessions: Sessions::new(limit),
             start: Instant::now(),
+            series: ClientSeries::new(4),
         }
     }
 
@@ -40,15 +43,27 @@ impl Fixture {
             lease,
             transfer_size: 10,
             crc: 5,
+            came: Came {
+                transport: Transport::Local,
+                took: Duration::from_micros(1),
+                stages: Stages::default(),
+            },
         }
     }
 
+    fn admit(&self, owner: ClientKey, until: u64) -> Result<Admission, SessionError> {
+        let identity = Identity::new("uid-1".to_owned());
+        let opening = Opening {
+            client: Arc::clone(identity.get(&self.series)),
+            volume: 3,
+            needle: 0x1637,
+        };
+        let times = (self.start, self.at(until));
+        self.sessions.admit(owner, opening, times)
+    }
+
     fn hold(&self, owner: ClientKey, until: u64) -> SessionId {
-        self.sessions
-            .admit(owner, self.at(until))
-            .unwrap()
-            .hold(self.held())
-            .unwrap()
+        self.admit(owner, until).unwrap().hold(self.held()).unwrap()
     }
 
     fn leased(&self) -> u64 {
@@ -60,7 +75,7 @@ impl Fixture {
 fn a_session_is_completed_once() {
     let f = Fixture::new(4);
     let id = f.hold(OWNER, 10);
-    assert_eq!(f.sessions.complete(id, f.at(1)).unwrap().crc, 5);
+    assert_eq!(f.sessions.complete(id, f.at(1)).unwrap().0.crc, 5);
     assert_eq!(
         f.sessions.complete(id, f.at(1)).unwrap_err(),
         SessionError::NotFound
@@ -92,11 +107,11 @@ fn past_its_deadline_a_session_is_expired_whether_swept_or_not() {
         SessionError::Expired
     );
     assert_eq!(
-        f.sessions.expire(f.at(9)),
+        f.sessions.expire(f.at(9)).len(),
         1,
         "the one its client found to be over"
     );
-    assert_eq!(f.sessions.expire(f.at(10)), 1);
+    assert_eq!(f.sessions.expire(f.at(10)).len(), 1);
     assert_eq!(
         f.sessions.complete(late, f.at(10)).unwrap_err(),
         SessionError::Expired
@@ -111,21 +126,21 @@ fn past_its_deadline_a_session_is_expired_whether_swept_or_not() {
 #[test]
 fn the_limit_counts_reads_under_way() {
     let f = Fixture::new(2);
-    let reading = f.sessions.admit(OWNER, f.at(1)).unwrap();
+    let reading = f.admit(OWNER, 1).unwrap();
     let _held = f.hold(OWNER, 1);
     assert_eq!(
-        f.sessions.admit(OWNER, f.at(1)).unwrap_err(),
+        f.admit(OWNER, 1).unwrap_err(),
         SessionError::TooMany { limit: 2 }
     );
     assert_eq!(f.sessions.count(), (2, 1));
     drop(reading);
-    assert!(f.sessions.admit(OWNER, f.at(1)).is_ok());
+    assert!(f.admit(OWNER, 1).is_ok());
 }
 
 #[test]
 fn a_read_that_fails_gives_its_place_back() {
     let f = Fixture::new(1);
-    drop(f.sessions.admit(OWNER, f.at(1)).unwrap());
+    drop(f.admit(OWNER, 1).unwrap());
     assert_eq!(f.sessions.count(), (0, 0));
 }
 
@@ -133,9 +148,10 @@ fn a_read_that_fails_gives_its_place_back() {
 fn a_gone_client_loses_its_sessions_and_nobody_else_does() {
     let f = Fixture::new(8);
     let (_a, _b, theirs) = (f.hold(OWNER, 10), f.hold(OWNER, 10), f.hold(OTHER, 10));
-    let reading = f.sessions.admit(OWNER, f.at(10)).unwrap();
+    let reading = f.admit(OWNER, 10).unwrap();
     assert!(f.sessions.any_of(OWNER));
-    assert_eq!(f.sessions.reclaim(OWNER), 3);
+    let (held, waited_for) = f.sessions.reclaim(OWNER);
+    assert_eq!((held.len(), waited_for), (2, 1));
     assert_eq!(f.leased(), 4096);
     assert_eq!(reading.hold(f.held()).unwrap_err(), SessionError::Abandoned);
     assert_eq!((f.leased(), f.sessions.count()), (4096, (1, 0)));
@@ -146,7 +162,7 @@ fn a_gone_client_loses_its_sessions_and_nobody_else_does() {
 #[test]
 fn a_read_under_way_can_not_be_completed() {
     let f = Fixture::new(8);
-    let reading = f.sessions.admit(OWNER, f.at(10)).unwrap();
+    let reading = f.admit(OWNER, 10).unwrap();
     assert_eq!(
         f.sessions.complete(reading.id(), f.at(1)).unwrap_err(),
         SessionError::NotFound
@@ -159,7 +175,29 @@ fn remembered_ids_are_bounded() {
     let f = Fixture::new(1);
     for _ in 0..REMEMBERED + 10 {
         f.hold(OWNER, 1);
-        assert_eq!(f.sessions.expire(f.at(2)), 1);
+        assert_eq!(f.sessions.expire(f.at(2)).len(), 1);
     }
     assert_eq!(f.sessions.table().expired.len(), REMEMBERED);
+}
+
+#[test]
+fn the_open_sessions_are_told_without_their_ids() {
+    let f = Fixture::new(8);
+    let reading = f.admit(OWNER, 10).unwrap();
+    let held = f.hold(OTHER, 20);
+    let live = f.sessions.live(f.at(5));
+    assert_eq!(live.len(), 2);
+    let of = |id: SessionId| live.iter().find(|l| l.short == id.short()).unwrap();
+    let (reading, held) = (of(reading.id()), of(held));
+    assert_eq!((reading.doing, reading.bytes), (Doing::Reading, 0));
+    assert_eq!(reading.transport, None);
+    assert_eq!(
+        (held.doing, held.bytes, held.pool_bytes),
+        (Doing::Held, 10, 4096)
+    );
+    assert_eq!((held.volume, held.needle), (3, 0x1637));
+    assert_eq!(held.age, Duration::from_secs(5));
+    assert_eq!(held.left, Duration::from_secs(15));
+    assert_eq!(held.client.name, "uid-1");
+    assert_eq!(held.rate(), 1e7);
 }

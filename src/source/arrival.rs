@@ -14,13 +14,13 @@ use super::extents::{Span, place};
 use super::{Reader, read_error};
 use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, Owner, Reserved};
-use crate::telemetry::RateLimited;
+use crate::telemetry::{RateLimited, Stage, StageClock, Stamp};
 use crate::uring::{Flight, Locate, PIECE_BYTES, Plan};
 use crate::volume::Data;
 use crate::volume::erasure::{ShardSet, Shards};
 
 /// What to land, and for whom.
-pub(super) struct Ask<const N: usize> {
+pub(super) struct Ask<'a, const N: usize> {
     /// Ascending and without overlap.
     pub spans: [Span; N],
     /// Where in the buffer they begin: a multiple of the block of direct I/O.
@@ -28,6 +28,18 @@ pub(super) struct Ask<const N: usize> {
     pub owner: Owner,
     /// Until when to wait for room in the pool.
     pub deadline: Instant,
+    /// What the time it takes is given to.
+    pub clock: &'a StageClock,
+}
+
+/// What has landed.
+pub(super) struct Arrived<T> {
+    pub buffer: Buffer<Reserved>,
+    pub plan: Plan,
+    /// From the submission to the last completion.
+    pub completion: Duration,
+    /// What was found while it landed.
+    pub seen: T,
 }
 
 /// A read under way, or what has come of it.
@@ -40,6 +52,8 @@ pub(super) enum Arrival {
     Here {
         buffer: Buffer<Reserved>,
         plan: Plan,
+        /// From the first submission to the end of the computation.
+        took: Duration,
         /// Pieces that have been shown.
         shown: u32,
     },
@@ -63,9 +77,9 @@ impl From<Error> for Failure {
 pub(super) async fn land<T, const N: usize>(
     reader: &Reader,
     data: &Data,
-    ask: Ask<N>,
+    ask: Ask<'_, N>,
     mut watch: impl AsyncFnMut(&mut Arrival, &Plan) -> Result<T>,
-) -> Result<(Buffer<Reserved>, Plan, T)> {
+) -> Result<Arrived<T>> {
     let direct = matches!(
         data,
         Data::File {
@@ -83,7 +97,16 @@ pub(super) async fn land<T, const N: usize>(
         let failure = match begun {
             Err(failure) => failure,
             Ok(mut arrival) => match (watch(&mut arrival, &plan).await, arrival) {
-                (Ok(seen), arrival) => return Ok((arrival.finish().await?, plan, seen)),
+                (Ok(seen), arrival) => {
+                    let completion = arrival.lap(ask.clock);
+                    let buffer = arrival.finish().await?;
+                    return Ok(Arrived {
+                        buffer,
+                        plan,
+                        completion,
+                        seen,
+                    });
+                }
                 (Err(error), Arrival::Flight { failed, .. }) => lost(data, failed, error),
                 (Err(error), Arrival::Here { .. }) => Failure::Other(error),
             },
@@ -139,7 +162,7 @@ async fn begin<const N: usize>(
     reader: &Reader,
     data: &Data,
     plan: &Plan,
-    ask: &Ask<N>,
+    ask: &Ask<'_, N>,
     failed: ShardSet,
 ) -> Result<Arrival, Failure> {
     let file: Arc<dyn Locate> = match data {
@@ -152,10 +175,15 @@ async fn begin<const N: usize>(
             if there.len() < shards.geometry().total()
                 && let Some(around) = read_around(shards, plan, there)?
             {
-                let buffer = around.land(reader, ask.owner, ask.deadline).await?;
+                let (buffer, begun) = around
+                    .land(reader, ask.owner, ask.deadline, ask.clock)
+                    .await?;
+                let landed = Stamp::now();
+                ask.clock.lap(Stage::Transport, landed);
                 return Ok(Arrival::Here {
                     buffer,
                     plan: *plan,
+                    took: landed.since(begun),
                     shown: 0,
                 });
             }
@@ -163,7 +191,9 @@ async fn begin<const N: usize>(
         }
     };
     let bytes = plan.buffer_bytes();
-    let buffer = reader.reserve(ask.owner, bytes, ask.deadline).await?;
+    let buffer = reader
+        .reserve(ask.owner, bytes, ask.deadline, ask.clock)
+        .await?;
     Ok(Arrival::Flight {
         flight: reader.ring.read(file, buffer, *plan),
         failed: None,
@@ -216,6 +246,14 @@ impl Arrival {
                 let at = plan.extents().get(number).map_or(0, |e| e.at);
                 look(buffer.bytes(at + range.start..at + range.end))
             }
+        }
+    }
+
+    /// Gives the time of what has landed to its stages; how long it took.
+    fn lap(&self, clock: &StageClock) -> Duration {
+        match self {
+            Self::Flight { flight, .. } => flight.lap(clock),
+            Self::Here { took, .. } => *took,
         }
     }
 

@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use super::{Landed, Reader, Transport, Wanted, checksum_mismatch};
 use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, GRANULE_BYTES, Owner, Reserved};
+use crate::telemetry::{Stage, StageClock, Stamp};
 use crate::uring::Plan;
 use crate::volume::{Decoder, Encoding, Volume};
 
@@ -55,6 +57,7 @@ pub async fn read(
     stored: &Stored,
     wanted: &Wanted,
     deadline: Instant,
+    clock: &StageClock,
 ) -> Result<Landed> {
     // The length the data claims is a guess. Where it is wrong, or none that could be served, the
     // first pass finds the true one, and a second puts the right bytes in place.
@@ -63,8 +66,8 @@ pub async fn read(
     let mut window = claimed.filter(servable).unwrap_or(0..0);
     loop {
         let room = (window.end - window.start) as usize;
-        let buffer = stored
-            .land(reader, volume, wanted.owner, room, deadline)
+        let (buffer, completion) = stored
+            .land(reader, volume, (wanted.owner, room), deadline, clock)
             .await?;
         let decoding = Decoding {
             stored: stored.clone(),
@@ -98,9 +101,10 @@ pub async fn read(
                 needle_size: len,
                 crc_verified: true,
                 transport: Transport::Local,
-                completion: None,
+                completion,
             });
         }
+        clock.lap(Stage::Verify, Stamp::now());
         window = exact;
     }
 }
@@ -111,15 +115,16 @@ impl Stored {
         room.next_multiple_of(GRANULE_BYTES) + (self.offset % GRANULE_BYTES as u64) as usize
     }
 
-    /// Lands the stored bytes behind `room` for decoded ones, and checks them.
+    /// Lands the stored bytes behind `room` for decoded ones of `owner`'s, and checks them. Also
+    /// returns how long it was from the submission to the last completion.
     async fn land(
         &self,
         reader: &Reader,
         volume: &Volume,
-        owner: Owner,
-        room: usize,
+        (owner, room): (Owner, usize),
         deadline: Instant,
-    ) -> Result<Buffer<Reserved>> {
+        clock: &StageClock,
+    ) -> Result<(Buffer<Reserved>, Duration)> {
         let span = Span {
             offset: self.offset,
             len: self.len,
@@ -129,10 +134,11 @@ impl Stored {
             base: room.next_multiple_of(GRANULE_BYTES),
             owner,
             deadline,
+            clock,
         };
         let watch = async |arrival: &mut Arrival, plan: &Plan| self.watch(arrival, plan).await;
-        let (buffer, _, ()) = land(reader, &volume.data(), ask, watch).await?;
-        Ok(buffer)
+        let arrived = land(reader, &volume.data(), ask, watch).await?;
+        Ok((arrived.buffer, arrived.completion))
     }
 
     /// Follows the stored bytes as they land, and checks them.

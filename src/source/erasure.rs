@@ -13,6 +13,7 @@ use super::Reader;
 use super::arrival::Failure;
 use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, GRANULE_BYTES, Owner, Reserved};
+use crate::telemetry::{Stage, StageClock, Stamp};
 use crate::uring::{Extent, Flight, PIECE_BYTES, Plan, ReadError};
 use crate::volume::erasure::{Recipe, ShardSet, Shards, Survivors};
 
@@ -116,17 +117,22 @@ impl Around {
         Ok(recipe)
     }
 
-    /// Lands everything.
+    /// Lands everything. Also returns when there was room and it began.
     pub(super) async fn land(
         self,
         reader: &Reader,
         owner: Owner,
         deadline: Instant,
-    ) -> Result<Buffer<Reserved>, Failure> {
+        clock: &StageClock,
+    ) -> Result<(Buffer<Reserved>, Stamp), Failure> {
         let middle = self.room.next_multiple_of(GRANULE_BYTES);
         let longest = self.lost.iter().map(|lost| lost.len.min(STEP_BYTES)).max();
         let behind = longest.unwrap_or(0) * self.shards.geometry().data();
-        let mut buffer = reader.reserve(owner, middle + behind, deadline).await?;
+        let mut buffer = reader
+            .reserve(owner, middle + behind, deadline, clock)
+            .await?;
+        let begun = Stamp::now();
+        clock.lap(Stage::Submit, begun);
         for extents in self.whole.chunks(Plan::MAX_EXTENTS) {
             let plan = Plan::new(extents).cut_at(PIECE_BYTES);
             let flight = reader.ring.read(self.shards.clone(), buffer, plan);
@@ -144,7 +150,7 @@ impl Around {
             }
         }
         buffer.truncate(self.room);
-        Ok(buffer)
+        Ok((buffer, begun))
     }
 
     /// Computes a part of what is lost.

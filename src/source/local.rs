@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::{Landed, Reader, Transport, Wanted, checksum_mismatch};
 use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
 use crate::pool::{Buffer, Reserved};
+use crate::telemetry::StageClock;
 use crate::uring::Plan;
 use crate::volume::{
     Data, Encoding, Header, Layout, Located, Tail, Volume, VolumeError, decoded_len_hint,
@@ -43,6 +44,7 @@ pub async fn read(
     volume: &Volume,
     wanted: &Wanted,
     deadline: Instant,
+    clock: &StageClock,
 ) -> Result<Landed> {
     let located = volume.lookup(wanted.needle_id)?;
     let needle = Needle {
@@ -50,6 +52,7 @@ pub async fn read(
         layout: Layout::new(volume.version(), located),
         wanted,
         located,
+        clock,
     };
     let mut guess = Guess {
         data: Some(wanted.window(needle.layout.max_data_bytes())),
@@ -62,7 +65,7 @@ pub async fn read(
         match needle.attempt(reader, &guess, deadline).await? {
             Attempt::Again(better) => guess = better,
             Attempt::Compressed(stored) => {
-                return compressed::read(reader, volume, &stored, wanted, deadline).await;
+                return compressed::read(reader, volume, &stored, wanted, deadline, clock).await;
             }
             Attempt::Landed(landed) => return Ok(landed),
         }
@@ -103,6 +106,7 @@ pub async fn look(
     volume: &Volume,
     wanted: &Wanted,
     deadline: Instant,
+    clock: &StageClock,
 ) -> Result<Option<Plain>> {
     let located = volume.lookup(wanted.needle_id)?;
     let needle = Needle {
@@ -110,6 +114,7 @@ pub async fn look(
         layout: Layout::new(volume.version(), located),
         wanted,
         located,
+        clock,
     };
     let mut tail_len = TAIL_GUESS;
     loop {
@@ -117,7 +122,7 @@ pub async fn look(
             data: None,
             tail_len,
         };
-        let (buffer, plan, data_size, _) = needle.land(reader, &guess, deadline).await?;
+        let (buffer, plan, data_size, ..) = needle.land(reader, &guess, deadline).await?;
         let landed = Bytes {
             buffer: &buffer,
             plan: &plan,
@@ -157,6 +162,7 @@ struct Needle<'a> {
     layout: Layout,
     wanted: &'a Wanted,
     located: Located,
+    clock: &'a StageClock,
 }
 
 /// What to ask for before the needle's own length is known.
@@ -193,7 +199,7 @@ enum Verdict {
 
 impl Needle<'_> {
     async fn attempt(&self, reader: &Reader, guess: &Guess, deadline: Instant) -> Result<Attempt> {
-        let (buffer, plan, data_size, crc) = self.land(reader, guess, deadline).await?;
+        let (buffer, plan, data_size, crc, completion) = self.land(reader, guess, deadline).await?;
         let landed = Bytes {
             buffer: &buffer,
             plan: &plan,
@@ -208,29 +214,38 @@ impl Needle<'_> {
                 needle_size: u64::from(data_size),
                 crc_verified,
                 transport: Transport::Local,
-                completion: None,
+                completion,
             })),
         }
     }
 
-    /// Lands what is guessed. Also returns the data's size and the checksum of the bytes wanted.
+    /// Lands what is guessed. Also returns the data's size, the checksum of the bytes wanted, and
+    /// how long it was from the submission to the last completion.
     async fn land(
         &self,
         reader: &Reader,
         guess: &Guess,
         deadline: Instant,
-    ) -> Result<(Buffer<Reserved>, Plan, u32, u32)> {
+    ) -> Result<(Buffer<Reserved>, Plan, u32, u32, Duration)> {
         let ask = Ask {
             spans: self.spans(guess),
             base: 0,
             owner: self.wanted.owner,
             deadline,
+            clock: self.clock,
         };
         let data = self.volume.data();
         let watch =
             async |arrival: &mut Arrival, plan: &Plan| self.watch(arrival, plan, guess).await;
-        let (buffer, plan, (data_size, crc)) = land(reader, &data, ask, watch).await?;
-        Ok((buffer, plan, data_size, crc))
+        let arrived = land(reader, &data, ask, watch).await?;
+        let (data_size, crc) = arrived.seen;
+        Ok((
+            arrived.buffer,
+            arrived.plan,
+            data_size,
+            crc,
+            arrived.completion,
+        ))
     }
 
     /// Ascending and without overlap: what one span covers is not asked for again.

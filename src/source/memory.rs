@@ -11,6 +11,7 @@ use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
 use crate::peer::message::Facts;
 use crate::pool::{Buffer, Reserved};
+use crate::telemetry::{Stage, StageClock, Stamp};
 use crate::verbs::{ReadFailure, RemoteMemory, Requester, WcStatus};
 
 /// What is read of memory that a client names, if it does not say how much.
@@ -27,6 +28,7 @@ impl Remote<'_> {
         from: RemoteMemory,
         wanted: &Wanted,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Landed> {
         let size = match wanted.size {
             0 => NAMED_BYTES_DEFAULT,
@@ -53,8 +55,12 @@ impl Remote<'_> {
         let mut flushed = false;
         loop {
             let requester = self.links.queue_pair(&link, true, deadline).await?;
-            let buffer = self.reserve(wanted.owner, size, deadline).await?;
-            match read_memory(&requester, from, buffer, length).await {
+            let buffer = self.reserve(wanted.owner, size, deadline, clock).await?;
+            self.metrics.attempt(Transport::Verbs);
+            clock.lap(Stage::Submit, Stamp::now());
+            let came = read_memory(&requester, from, buffer, length).await;
+            clock.lap(Stage::Transport, Stamp::now());
+            match came {
                 Ok(came) => return Ok(came.landed(size, false)),
                 Err(failure) => {
                     self.metrics.attempt_failed(Transport::Verbs);
@@ -144,7 +150,7 @@ impl Came {
             needle_size,
             crc_verified,
             transport: self.transport,
-            completion: Some(self.completion),
+            completion: self.completion,
         }
     }
 }

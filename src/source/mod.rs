@@ -14,9 +14,12 @@ mod memory;
 pub mod remote;
 mod volumes;
 
+use std::future::{Future, poll_fn};
 use std::ops::Range;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -25,6 +28,7 @@ use tokio::time::Instant;
 use crate::error::{Code, Error, Result};
 use crate::peer::Fallback;
 use crate::pool::{Buffer, Owner, Pool, ReserveError, Reserved};
+use crate::telemetry::{Metrics, StageClock, Stamp};
 use crate::uring::{DataRing, ReadError};
 
 pub use follower::Follower;
@@ -41,6 +45,8 @@ pub struct Reader {
     pub max_transfer: u64,
     /// Needles that may be decompressed beside the workers at once.
     pub decoders: Arc<Semaphore>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A byte range of a needle.
@@ -103,8 +109,8 @@ pub struct Landed {
     pub crc_verified: bool,
     /// How they came.
     pub transport: Transport,
-    /// From the first submission to the last completion, where that was measured.
-    pub completion: Option<Duration>,
+    /// From the submission to the last completion of the attempt that brought them.
+    pub completion: Duration,
 }
 
 impl Wanted {
@@ -151,15 +157,33 @@ impl Reader {
         owner: Owner,
         bytes: usize,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Buffer<Reserved>> {
-        self.pool.reserve(owner, bytes, deadline).await.map_err(|error| match error {
-            ReserveError::Exhausted { .. } => Error::new(
-                Code::ResourceExhausted,
-                format!("{error}; complete reads sooner, or raise --buffer-size"),
-            ),
+        let mut reserving = pin!(self.pool.reserve(owner, bytes, deadline));
+        let reserved = match poll_fn(|cx| Poll::Ready(reserving.as_mut().poll(cx))).await {
+            Poll::Ready(at_once) => at_once,
+            Poll::Pending => {
+                let begun = Stamp::now();
+                let reserved = reserving.await;
+                let waited = begun.elapsed();
+                clock.waited(waited);
+                self.metrics.pool_wait.record(waited);
+                reserved
+            }
+        };
+        reserved.map_err(|error| match error {
+            ReserveError::Exhausted { .. } => {
+                self.metrics.pool_exhausted.increment(1);
+                Error::new(
+                    Code::ResourceExhausted,
+                    format!("{error}; complete reads sooner, or raise --buffer-size"),
+                )
+            }
             ReserveError::TooLarge { .. } => Error::new(
                 Code::TransferTooLarge,
-                format!("the read needs a buffer of {error}; read in ranges, or raise max_transfer_size"),
+                format!(
+                    "the read needs a buffer of {error}; read in ranges, or raise max_transfer_size"
+                ),
             ),
         })
     }

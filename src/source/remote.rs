@@ -4,7 +4,6 @@
 //! peer said of it before it is handed out: how long it is, and its checksum.
 
 use std::rc::Rc;
-use std::time::Instant as Clock;
 
 use tokio::time::Instant;
 
@@ -14,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::peer::message::{Failed, Read, TooLong};
 use crate::peer::{Fetched, Lent, Link, Links, Loan, Lost, NoPath, Path, Via};
 use crate::pool::{Buffer, Owner, Reserved};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Stage, StageClock, Stamp};
 use crate::verbs::{ReadFailure, RemoteMemory, Requester};
 
 /// Paths a read is tried on.
@@ -105,6 +104,7 @@ impl Remote<'_> {
         place: Place<'_>,
         wanted: &Wanted,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Landed> {
         let mut tried: Vec<Path> = Vec::new();
         loop {
@@ -115,13 +115,16 @@ impl Remote<'_> {
                 (Err(error), _) => return Err(error),
             };
             let label = path.transport();
-            match self.attempt(&path, place, wanted, deadline).await {
+            self.metrics.attempt(label);
+            let attempted = self.attempt(&path, place, wanted, deadline, clock).await;
+            match attempted {
                 Ok(landed) => return Ok(landed),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::OfPath(error)) => {
                     let peer = path.link.status.address.name.clone();
                     let error = Error::new(error.code, format!("peer {peer}: {}", error.message));
                     self.metrics.attempt_failed(label);
+                    clock.lap(Stage::Transport, Stamp::now());
                     path.link.look_at_queue_pairs();
                     tracing::debug!(peer, transport = label.as_str(), %error, "an attempt failed");
                     tried.push(path);
@@ -203,6 +206,7 @@ impl Remote<'_> {
         place: Place<'_>,
         wanted: &Wanted,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Landed, Failure> {
         let max = self.reader.max_transfer;
         let mut room = match wanted.size {
@@ -211,7 +215,7 @@ impl Remote<'_> {
         };
         for _ in 0..ROUNDS_MAX {
             let buffer = self
-                .reserve(wanted.owner, room, deadline)
+                .reserve(wanted.owner, room, deadline, clock)
                 .await
                 .map_err(Failure::Final)?;
             let patience = deadline.saturating_duration_since(Instant::now());
@@ -227,31 +231,32 @@ impl Remote<'_> {
                 room,
                 patience_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
             };
+            let begun = Stamp::now();
+            clock.lap(Stage::Submit, begun);
             let outcome = match &path.via {
                 Via::Verbs(requester) => match path.conn.lease(read).await? {
                     Lent::Leased(loan) => {
-                        return self.read_lent(requester, &loan, wanted, buffer).await;
+                        return read_lent(requester, &loan, wanted, buffer, clock).await;
                     }
                     Lent::TooLong(more) => Outcome::TooLong(more),
                     Lent::Failed(failed) => Outcome::Failed(failed),
                 },
-                Via::Tcp(fallback) => {
-                    let begun = Clock::now();
-                    match path.conn.fetch(read, buffer).await? {
-                        Fetched::Landed { buffer, facts, crc } => {
-                            let came = Came {
-                                buffer,
-                                length: facts.length as usize,
-                                crc,
-                                transport: Transport::Tcp(*fallback),
-                                completion: begun.elapsed(),
-                            };
-                            return came.check(&facts, wanted);
-                        }
-                        Fetched::TooLong(more) => Outcome::TooLong(more),
-                        Fetched::Failed(failed) => Outcome::Failed(failed),
+                Via::Tcp(fallback) => match path.conn.fetch(read, buffer).await? {
+                    Fetched::Landed { buffer, facts, crc } => {
+                        let end = Stamp::now();
+                        clock.lap(Stage::Transport, end);
+                        let came = Came {
+                            buffer,
+                            length: facts.length as usize,
+                            crc,
+                            transport: Transport::Tcp(*fallback),
+                            completion: end.since(begun),
+                        };
+                        return came.check(&facts, wanted);
                     }
-                }
+                    Fetched::TooLong(more) => Outcome::TooLong(more),
+                    Fetched::Failed(failed) => Outcome::Failed(failed),
+                },
             };
             room = match outcome {
                 Outcome::Failed(failed) => return Err(explain(failed)),
@@ -266,6 +271,7 @@ impl Remote<'_> {
                 }
                 Outcome::TooLong(more) => more.length.max(room),
             };
+            clock.lap(Stage::Transport, Stamp::now());
         }
         let why = "it said again and again that there is more";
         Err(Failure::OfPath(Error::new(Code::PeerUnavailable, why)))
@@ -276,35 +282,37 @@ impl Remote<'_> {
         owner: Owner,
         bytes: u64,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Buffer<Reserved>> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        self.reader.reserve(owner, bytes, deadline).await
+        self.reader.reserve(owner, bytes, deadline, clock).await
     }
+}
 
-    async fn read_lent(
-        &self,
-        requester: &Rc<Requester>,
-        loan: &Loan,
-        wanted: &Wanted,
-        buffer: Buffer<Reserved>,
-    ) -> Result<Landed, Failure> {
-        let leased = &loan.leased;
-        let length = usize::try_from(leased.facts.length)
-            .ok()
-            .filter(|&length| length <= buffer.size_bytes());
-        let Some(length) = length else {
-            return Err(broken("it lent more than there is room for"));
-        };
-        let from = RemoteMemory {
-            addr: leased.addr,
-            rkey: leased.rkey,
-        };
-        let came = read_memory(requester, from, buffer, length).await?;
-        if leased.facts.crc.is_none() {
-            return Err(broken("it lent bytes without their checksum"));
-        }
-        came.check(&leased.facts, wanted)
+async fn read_lent(
+    requester: &Rc<Requester>,
+    loan: &Loan,
+    wanted: &Wanted,
+    buffer: Buffer<Reserved>,
+    clock: &StageClock,
+) -> Result<Landed, Failure> {
+    let leased = &loan.leased;
+    let length = usize::try_from(leased.facts.length)
+        .ok()
+        .filter(|&length| length <= buffer.size_bytes());
+    let Some(length) = length else {
+        return Err(broken("it lent more than there is room for"));
+    };
+    let from = RemoteMemory {
+        addr: leased.addr,
+        rkey: leased.rkey,
+    };
+    let came = read_memory(requester, from, buffer, length).await?;
+    clock.lap(Stage::Transport, Stamp::now());
+    if leased.facts.crc.is_none() {
+        return Err(broken("it lent bytes without their checksum"));
     }
+    came.check(&leased.facts, wanted)
 }
 
 enum Outcome {

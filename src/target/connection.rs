@@ -23,7 +23,7 @@ use crate::peer::message::{
 use crate::peer::stream::{Stream, StreamError};
 use crate::protocol::MAX_FRAME_BYTES;
 use crate::source::local::FilePart;
-use crate::telemetry::{Operation, RateLimited};
+use crate::telemetry::{Identity, Operation, RateLimited};
 use crate::uring::Lent;
 use crate::verbs::Responder;
 
@@ -70,6 +70,8 @@ pub(super) struct Connection {
     pub(super) number: u64,
     pub(super) stream: Stream,
     pub(super) peer: SocketAddr,
+    /// What its counters are called: engines of one host share them.
+    pub(super) identity: Identity,
     outbox: RefCell<VecDeque<Out>>,
     unanswered: Cell<usize>,
     /// Granules of the pool that answers may have before they are written: however slowly a peer
@@ -118,6 +120,7 @@ pub(super) async fn serve(node: Rc<Node>, accepted: Accepted) {
         number,
         stream,
         peer: address,
+        identity: Identity::new(address.ip().to_string()),
         responders: RefCell::default(),
         outbox: RefCell::default(),
         unanswered: Cell::new(0),

@@ -3,15 +3,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Target;
+use super::lent::Loan;
 use crate::pool::{Buffer, Leased};
 
 /// The leases of one connection. They end when released, at their deadlines, or with it.
 pub(super) struct Leases {
     target: Arc<Target>,
-    lent: HashMap<u64, Buffer<Leased>>,
+    /// Each with its place in what is told of it.
+    lent: HashMap<u64, (Buffer<Leased>, usize)>,
     /// Deadlines, the earliest first: all leases last equally long.
     deadlines: VecDeque<(Instant, u64)>,
     next: u64,
@@ -43,21 +45,25 @@ impl Leases {
         self.promised -= 1;
     }
 
-    /// Lends a buffer, in a place that was promised. Returns the lease's name.
-    pub(super) fn lend(&mut self, buffer: Buffer<Leased>, duration: Duration) -> u64 {
+    /// Lends a buffer, in a place that was promised, until the loan's deadline. Returns the lease's
+    /// name.
+    pub(super) fn lend(&mut self, buffer: Buffer<Leased>, loan: Loan) -> u64 {
         self.withdraw();
         let name = self.next;
         self.next += 1;
-        self.lent.insert(name, buffer);
-        self.deadlines.push_back((Instant::now() + duration, name));
+        self.deadlines.push_back((loan.deadline, name));
+        let place = self.target.lent.add(loan);
+        self.lent.insert(name, (buffer, place));
         self.target.leases.fetch_add(1, Ordering::Relaxed);
         name
     }
 
     /// Ends a lease; false if there is none of that name, which is no harm: it may be over.
     pub(super) fn release(&mut self, name: u64) -> bool {
-        let was_lent = self.lent.remove(&name).is_some();
-        if was_lent {
+        let ended = self.lent.remove(&name);
+        let was_lent = ended.is_some();
+        if let Some((_, place)) = ended {
+            self.target.lent.remove(place);
             self.target.leases.fetch_sub(1, Ordering::Relaxed);
         }
         // Deadlines of leases that were released early must not pile up.
@@ -84,6 +90,9 @@ impl Leases {
 
 impl Drop for Leases {
     fn drop(&mut self) {
+        for (_, place) in self.lent.values() {
+            self.target.lent.remove(*place);
+        }
         let left = self.lent.len() as u64;
         self.target.leases.fetch_sub(left, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ mod connection;
 mod control;
 mod greeting;
 mod leases;
+mod lent;
 mod reads;
 mod served;
 mod worker;
@@ -16,7 +17,7 @@ mod worker;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -25,12 +26,13 @@ use crate::config::{TargetConfig, Token, TransportChoice};
 use crate::daemon::{FOLLOWING, STARTING_A_WORKER, StartError, WorkerThread, pages};
 use crate::pool::{GRANULE_BYTES, Pool};
 use crate::source::{Follower, Volumes};
-use crate::telemetry::{Endpoints, Metrics, Observe, Observed, Page, Readiness};
-use crate::uring::Registration;
+use crate::telemetry::{Endpoints, Live, Metrics, Observe, Observed, Page, PoolState, Readiness};
+use crate::uring::{Registration, Rings};
 use crate::verbs::{Access, Adapter};
 use crate::volume::Registry;
 
 use connection::Accepted;
+use lent::Lent;
 use served::Served;
 
 /// What all of a target's threads share.
@@ -46,6 +48,10 @@ struct Target {
     /// Open connections.
     connections: Arc<AtomicU64>,
     leases: AtomicU64,
+    /// What is lent, for those who look from outside.
+    lent: Lent,
+    /// What the workers' data rings count.
+    rings: Rings,
     /// Numbers given to connections.
     next_connection: AtomicU64,
     secret: Option<Token>,
@@ -58,6 +64,7 @@ struct Settings {
     transport: TransportChoice,
     max_transfer: u64,
     max_leases: u32,
+    max_peers: u32,
     lease_timeout: Duration,
     peer_timeout: Duration,
 }
@@ -81,8 +88,7 @@ pub fn run(config: &TargetConfig) -> Result<(), StartError> {
     let address = listener
         .local_addr()
         .map_err(StartError::io("asking for the address listened on"))?;
-    let (metrics, handle) = Metrics::install().map_err(|e| StartError::Metrics(e.to_string()))?;
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(Metrics::install(&config.metrics_settings())?);
     let registry = Registry::open(
         &config.volumes,
         config.index_dir.as_deref(),
@@ -115,12 +121,15 @@ pub fn run(config: &TargetConfig) -> Result<(), StartError> {
         decoders: Arc::new(Semaphore::new(cores)),
         connections: Arc::default(),
         leases: AtomicU64::new(0),
+        lent: Lent::default(),
+        rings: Rings::default(),
         next_connection: AtomicU64::new(0),
         secret: config.peer_secret.clone(),
         settings: Settings {
             transport: config.transport,
             max_transfer: config.max_transfer_size,
             max_leases: config.max_leases,
+            max_peers: config.max_peers,
             lease_timeout: config.lease_timeout,
             peer_timeout: config.peer_timeout,
         },
@@ -129,7 +138,6 @@ pub fn run(config: &TargetConfig) -> Result<(), StartError> {
     let readiness = Arc::new(Readiness::new());
     let page = Page {
         metrics,
-        handle,
         observe: Arc::clone(&target) as _,
         readiness: Arc::clone(&readiness),
     };
@@ -230,24 +238,35 @@ impl Target {
 
 impl Observe for Target {
     fn observe(&self) -> Observed {
-        let pool = self.pool.usage();
         let [hugepages, fixed_buffers] = self.steps_down.get().copied().unwrap_or_default();
+        let settings = &self.settings;
+        let (open, broken) = self.adapter.as_ref().map_or((0, 0), |a| a.queue_pairs());
         Observed {
+            sessions_active: 0,
+            sessions_limit: 0,
             connections_active: self.connections.load(Ordering::Relaxed),
+            connections_limit: u64::from(settings.max_peers),
             leases_active: self.leases.load(Ordering::Relaxed),
-            pool_free_bytes: pool.free,
-            pool_reserved_bytes: pool.reserved,
-            pool_in_flight_bytes: pool.in_flight,
-            pool_leased_bytes: pool.leased,
-            pool_quarantined_bytes: pool.quarantined,
-            pool_waiters: pool.waiting,
-            pool_page_size_bytes: self.pool.page_bytes() as u64,
-            pool_registered: !fixed_buffers,
+            leases_limit: u64::from(settings.max_peers) * u64::from(settings.max_leases),
+            pool: PoolState {
+                usage: self.pool.usage(),
+                page_size_bytes: self.pool.page_bytes() as u64,
+                registered: !fixed_buffers,
+            },
             volumes: self.volumes.count() as u64,
+            volumes_unreadable: self.volumes.unreadable() as u64,
             needles: self.volumes.needles() as u64,
+            follow_lag_seconds: self.volumes.follow_lag().as_secs_f64(),
             hugepages_stepped_down: hugepages,
             fixed_buffers_stepped_down: fixed_buffers,
-            ..Observed::default()
+            peers: Vec::new(),
+            queue_pairs: [open - broken, broken, 0],
+            rings: self.rings.state(),
+            verbs: Adapter::state(self.adapter.as_deref()),
         }
+    }
+
+    fn sessions(&self) -> Vec<Live> {
+        self.lent.live(Instant::now())
     }
 }

@@ -2,19 +2,20 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Out};
+use super::lent::Loan;
 use crate::error::{Code, Error, Result};
 use crate::peer::codec::encode;
 use crate::peer::message::{Data, Facts, FromTarget, Leased, Read, TooLong};
 use crate::pool::{GRANULE_BYTES, Owner};
 use crate::source::local::{FilePart, Plain};
-use crate::source::{Landed, Wanted, local};
-use crate::telemetry::Operation;
+use crate::source::{Landed, Transport, Wanted, local};
+use crate::telemetry::{Operation, StageClock, Stamp};
 use crate::uring::Lent;
 use crate::volume::Volume;
 
@@ -41,12 +42,13 @@ impl Connection {
         self.expect_answer();
         let connection = Rc::clone(self);
         tokio_uring::spawn(async move {
-            let begun = Clock::now();
+            let begun = Stamp::now();
+            let clock = StageClock::new(begun);
             let serving = async {
                 if operation == Operation::Lease {
-                    connection.lend(&read).await
+                    connection.lend(&read, &clock, begun).await
                 } else {
-                    connection.fetch(&read).await
+                    connection.fetch(&read, &clock).await
                 }
             };
             let lent = tokio::select! {
@@ -57,18 +59,20 @@ impl Connection {
             let metrics = &connection.node.target.metrics;
             metrics.operation(operation, label, begun.elapsed());
             if let Err(error) = lent {
+                let who = connection.identity.get(&metrics.clients);
+                who.series.counts.errors.increment(1);
                 connection.fail(read.id, &error);
             }
         });
     }
 
-    async fn lend(self: &Rc<Self>, read: &Read) -> Result<()> {
+    async fn lend(self: &Rc<Self>, read: &Read, clock: &StageClock, begun: Stamp) -> Result<()> {
         if !self.is_lendable() {
             let why = "Lease needs a queue pair: send Connect first, or Fetch";
             return Err(Error::new(Code::InvalidRequest, why));
         }
         let promise = Promise::new(self)?;
-        let landed = match self.find(read, false).await? {
+        let landed = match self.find(read, false, clock).await? {
             Answer::Staged(landed, _) => landed,
             Answer::TooLong {
                 length,
@@ -91,9 +95,20 @@ impl Connection {
             buffer.local_address(at),
             adapter.remote_key(buffer.offset() + at),
         );
-        target.metrics.bytes_read(facts.length);
+        self.count(read, facts.length);
         target.metrics.pool_leases.increment(1);
-        let lease = promise.keep(|leases| leases.lend(buffer, duration));
+        let since = std::time::Instant::now();
+        let loan = Loan {
+            client: Arc::clone(self.identity.get(&target.metrics.clients)),
+            volume: read.volume_id,
+            needle: read.needle_id,
+            bytes: facts.length,
+            pool_bytes: buffer.size_bytes() as u64,
+            took: begun.elapsed(),
+            since,
+            deadline: since + duration,
+        };
+        let lease = promise.keep(|leases| leases.lend(buffer, loan));
         self.answer(&FromTarget::Leased(Leased {
             id: read.id,
             lease,
@@ -105,7 +120,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn fetch(self: &Rc<Self>, read: &Read) -> Result<()> {
+    async fn fetch(self: &Rc<Self>, read: &Read, clock: &StageClock) -> Result<()> {
         if !self.node.target.sends() {
             let why = "this target is set to verbs only; send Lease";
             return Err(Error::new(Code::InvalidRequest, why));
@@ -116,7 +131,7 @@ impl Connection {
             encode(&FromTarget::Data(data), &mut frame);
             frame
         };
-        let (length, out) = match self.find(read, true).await? {
+        let (length, out) = match self.find(read, true, clock).await? {
             Answer::Staged(landed, place) => {
                 let facts = facts(&landed);
                 let range = landed.data.clone();
@@ -141,9 +156,21 @@ impl Connection {
                 return Ok(());
             }
         };
-        self.node.target.metrics.bytes_read(length);
+        self.count(read, length);
         self.put(out);
         Ok(())
+    }
+
+    /// Counts what is lent or sent, under the engine and the volume.
+    fn count(&self, read: &Read, bytes: u64) {
+        let metrics = &self.node.target.metrics;
+        metrics.bytes_read(bytes);
+        let client = &self.identity.get(&metrics.clients).series.counts;
+        client.reads.increment(1);
+        client.bytes.increment(bytes);
+        let volume = metrics.volume(read.volume_id);
+        volume.counts.reads.increment(1);
+        volume.counts.bytes.increment(bytes);
     }
 
     fn too_long(&self, id: u64, length: u64, needle_size: u64) {
@@ -155,13 +182,15 @@ impl Connection {
     }
 
     /// Finds what is wanted, and stages it unless it can go out from its file.
-    async fn find(&self, read: &Read, from_file: bool) -> Result<Answer> {
+    async fn find(&self, read: &Read, from_file: bool, clock: &StageClock) -> Result<Answer> {
         let target = &self.node.target;
         let patience = Duration::from_millis(read.patience_ms).min(PATIENCE_MAX);
         let deadline = Instant::now() + patience;
         let collection = read.collection.as_deref();
-        let answer =
-            async |volume: &Volume| self.answer_from(volume, read, from_file, deadline).await;
+        let answer = async |volume: &Volume| {
+            self.answer_from(volume, read, from_file, deadline, clock)
+                .await
+        };
         let volumes = &target.volumes;
         let found = volumes.read(read.volume_id, collection, answer);
         let found = tokio::time::timeout_at(deadline, found);
@@ -180,6 +209,7 @@ impl Connection {
         read: &Read,
         from_file: bool,
         deadline: Instant,
+        clock: &StageClock,
     ) -> Result<Answer> {
         let reader = &self.node.reader;
         let wanted = Wanted {
@@ -192,7 +222,7 @@ impl Connection {
         let mut most = read.room.min(self.node.target.settings.max_transfer);
         // A little is staged at once; of more it is worth knowing first how much it is.
         if read.size == 0 || read.size >= SENDFILE_BYTES_MIN {
-            let plain = local::look(reader, volume, &wanted, deadline).await?;
+            let plain = local::look(reader, volume, &wanted, deadline, clock).await?;
             if let Some(plain) = plain {
                 most = most.min(plain.len);
                 if plain.len > read.room {
@@ -218,7 +248,10 @@ impl Connection {
             true => Some(self.place(most).await?),
             false => None,
         };
-        let landed = local::read(reader, volume, &wanted, deadline).await?;
+        let metrics = &self.node.target.metrics;
+        metrics.attempt(Transport::Local);
+        let landed = local::read(reader, volume, &wanted, deadline, clock).await?;
+        metrics.completed(Transport::Local, landed.completion);
         let length = landed.data.len() as u64;
         if length > read.room {
             return Ok(Answer::TooLong {

@@ -34,7 +34,7 @@ pub(super) fn start(
     target: &Arc<Target>,
 ) -> io::Result<(WorkerThread<Accepted>, Registration)> {
     let shared = Arc::clone(target);
-    WorkerThread::start(number, &target.pool, move |ring, inbox| {
+    WorkerThread::start(number, &target.pool, &target.rings, move |ring, inbox| {
         Ok(serve_all(shared, ring, inbox))
     })
 }
@@ -49,6 +49,7 @@ async fn serve_all(
         pool: Arc::clone(&target.pool),
         max_transfer: target.settings.max_transfer,
         decoders: Arc::clone(&target.decoders),
+        metrics: Arc::clone(&target.metrics),
     };
     let node = Rc::new(Node {
         target,

@@ -1,7 +1,7 @@
-//! The HTTP endpoints: `/metrics` for Prometheus, `/healthz` and `/readyz` for whoever keeps the
-//! daemon running. They have a thread of their own, which also does the metrics' upkeep. One
-//! request a connection, everything bounded: connections, the header's size, and how long each
-//! may take.
+//! The HTTP endpoints: `/metrics` for Prometheus, `/sessions` for whoever wants to know who holds
+//! what, `/healthz` and `/readyz` for whoever keeps the daemon running. They have a thread of their
+//! own. One request a connection, everything bounded: connections, the header's size, and how long
+//! each may take.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,15 +18,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::{Metrics, Observe, RateLimited, Readiness};
+use super::{Metrics, Observe, RateLimited, Readiness, live};
 
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long nothing is accepted after accepting failed; running out of descriptors does not pass
 /// by trying at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -75,8 +73,6 @@ pub enum ListenError {
 pub struct Page {
     /// The events.
     pub metrics: Arc<Metrics>,
-    /// Where they are collected.
-    pub handle: PrometheusHandle,
     /// Who knows the states.
     pub observe: Arc<dyn Observe>,
     /// What `/readyz` says.
@@ -93,7 +89,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Listens on `address` (port 0: any free one) and serves until [`Endpoints::stop`]. With no
-    /// address only the metrics' upkeep is done.
+    /// address nothing is served.
     ///
     /// # Errors
     /// When the address can not be had, or the thread can not be started.
@@ -159,13 +155,10 @@ async fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    let mut upkeep = interval(UPKEEP_INTERVAL);
-    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // Also when the sender is gone.
             _ = stopped.changed() => break,
-            _ = upkeep.tick() => page.handle.run_upkeep(),
             stream = accept(listener.as_ref()) => {
                 while connections.try_join_next().is_some() {}
                 if connections.len() < limits.connections {
@@ -241,7 +234,11 @@ impl Page {
             "/metrics" => Self::metrics,
             "/healthz" => |_: &Self| reply(StatusCode::OK, "ok\n"),
             "/readyz" => Self::readiness,
-            _ => return reply(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n"),
+            "/sessions" => Self::sessions,
+            _ => {
+                let hint = "try /metrics, /sessions, /healthz or /readyz\n";
+                return reply(StatusCode::NOT_FOUND, hint);
+            }
         };
         if request.method() == Method::GET {
             return page(self);
@@ -254,12 +251,17 @@ impl Page {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        self.metrics.refresh(&self.observe.observe());
-        let mut response = reply(StatusCode::OK, self.handle.render());
+        let (observed, live) = (self.observe.observe(), self.observe.sessions());
+        let page = self.metrics.page(&observed, &live);
         // https://prometheus.io/docs/instrumenting/exposition_formats/
-        let format = HeaderValue::from_static("text/plain; version=0.0.4");
-        response.headers_mut().insert(CONTENT_TYPE, format);
-        response
+        typed(page, "text/plain; version=0.0.4")
+    }
+
+    fn sessions(&self) -> Response<Full<Bytes>> {
+        let observed = self.observe.observe();
+        let limit = observed.sessions_limit.max(observed.leases_limit);
+        let list = live::json(&self.observe.sessions(), limit);
+        typed(list, "application/json")
     }
 
     fn readiness(&self) -> Response<Full<Bytes>> {
@@ -268,6 +270,13 @@ impl Page {
             Some(why) => reply(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     }
+}
+
+fn typed(body: impl Into<Bytes>, format: &'static str) -> Response<Full<Bytes>> {
+    let mut response = reply(StatusCode::OK, body);
+    let format = HeaderValue::from_static(format);
+    response.headers_mut().insert(CONTENT_TYPE, format);
+    response
 }
 
 fn reply(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

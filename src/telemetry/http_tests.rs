@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::*;
-use crate::telemetry::{Observed, Operation, State, metrics::tests::local};
+use crate::telemetry::live::tests::live;
+use crate::telemetry::metrics::tests::local;
+use crate::telemetry::{ClientSeries, Live, Observed, Operation, SessionList, State};
 
 struct Sessions(u64);
 
@@ -12,8 +14,13 @@ impl Observe for Sessions {
     fn observe(&self) -> Observed {
         Observed {
             sessions_active: self.0,
+            sessions_limit: 100,
             ..Observed::default()
         }
+    }
+
+    fn sessions(&self) -> Vec<Live> {
+        vec![live(1, "a client", &ClientSeries::new(1), 4096, 2)]
     }
 }
 
@@ -32,10 +39,8 @@ struct Running {
 }
 
 fn page() -> Page {
-    let (metrics, handle) = local();
     Page {
-        metrics: Arc::new(metrics),
-        handle,
+        metrics: Arc::new(local()),
         observe: Arc::new(Sessions(42)),
         readiness: Arc::new(Readiness::new()),
     }
@@ -107,6 +112,21 @@ fn metrics_are_served_in_prometheus_text_format_with_fresh_states() {
 }
 
 #[test]
+fn the_open_sessions_are_served_as_json() {
+    let (status, answer) = start(PATIENT).ask("GET", "/sessions");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert!(
+        answer.contains("content-type: application/json\r\n"),
+        "{answer}"
+    );
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let list: SessionList = serde_json::from_str(body).unwrap();
+    assert_eq!(list.limit, 100);
+    assert_eq!(list.sessions[0].client, "a client");
+    assert_eq!(list.sessions[0].bytes, 4096);
+}
+
+#[test]
 fn health_is_ok_as_long_as_the_thread_answers() {
     let (status, answer) = start(PATIENT).ask("GET", "/healthz");
     assert_eq!(status, "HTTP/1.1 200 OK");
@@ -143,7 +163,7 @@ fn readiness_follows_the_engines_state_and_says_why_not() {
 #[test]
 fn an_unknown_path_is_not_found_whatever_the_method() {
     let running = start(PATIENT);
-    for path in ["/", "/metrics/", "/metric", "//metrics", "/sessions"] {
+    for path in ["/", "/metrics/", "/metric", "//metrics", "/sessions/1"] {
         assert_eq!(
             running.ask("GET", path).0,
             "HTTP/1.1 404 Not Found",
@@ -160,7 +180,7 @@ fn an_unknown_path_is_not_found_whatever_the_method() {
 #[test]
 fn a_method_other_than_get_is_refused_with_the_one_that_is_allowed() {
     let running = start(PATIENT);
-    for path in ["/metrics", "/healthz", "/readyz"] {
+    for path in ["/metrics", "/sessions", "/healthz", "/readyz"] {
         for method in ["POST", "PUT", "DELETE", "HEAD", "BREW"] {
             let (status, answer) = running.ask(method, path);
             assert_eq!(status, "HTTP/1.1 405 Method Not Allowed", "{method} {path}");

@@ -1,8 +1,10 @@
-//! The log: plain lines on standard error.
+//! The log on standard error: lines for people, or JSON.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
 
 /// Why the log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -18,15 +20,26 @@ pub enum LogError {
     Init(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Starts logging: what `RUST_LOG` says, else info, or with `debug` also the engine's debug lines.
-pub fn init(debug: bool) -> Result<(), LogError> {
+/// Starts logging in `format`: what `RUST_LOG` says, else info, or with `debug` also the engine's
+/// debug lines.
+pub fn init(debug: bool, format: LogFormat) -> Result<(), LogError> {
     use tracing_subscriber::util::SubscriberInitExt;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter(std::env::var("RUST_LOG").ok().as_deref(), debug)?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .finish()
-        .try_init()?;
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log
+            .with_ansi(std::io::stderr().is_terminal())
+            .finish()
+            .try_init()?,
+        // The event's fields beside its time, level and target; those of its span in "span".
+        LogFormat::Json => log
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .finish()
+            .try_init()?,
+    }
     Ok(())
 }
 

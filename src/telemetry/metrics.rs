@@ -1,27 +1,22 @@
-//! The events that are counted, as handles that are looked up once. All label sets are closed:
-//! no client can add a series.
+//! The events that are counted. The hot path adds to handles it has; nothing is looked up by name
+//! there, and what clients choose can add no more series than the settings allow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 
-use super::observed::{Gauges, Observed};
+use super::clock::{Stage, Stages};
+use super::exporter::Exporter;
+use super::histogram::{Bounds, decades};
+use super::live::{Live, largest};
+use super::names::{ClientCounts, ClientSeries, Series, VolumeCounts, VolumeSeries};
+use super::observed::Observed;
+use super::process::Process;
+use super::text::Text;
 use crate::error::Code;
 use crate::peer::Fallback;
 use crate::source::{Landed, Transport};
-
-/// Upper bounds of the buckets of every histogram, seconds: 1 µs to 10 s, five a decade at about
-/// equal ratios (the series R5 of ISO 3).
-const BUCKETS_SECONDS: [f64; 36] = [
-    1e-6, 1.6e-6, 2.5e-6, 4e-6, 6.3e-6, //
-    1e-5, 1.6e-5, 2.5e-5, 4e-5, 6.3e-5, //
-    1e-4, 1.6e-4, 2.5e-4, 4e-4, 6.3e-4, //
-    1e-3, 1.6e-3, 2.5e-3, 4e-3, 6.3e-3, //
-    0.01, 0.016, 0.025, 0.04, 0.063, //
-    0.1, 0.16, 0.25, 0.4, 0.63, //
-    1.0, 1.6, 2.5, 4.0, 6.3, 10.0,
-];
 
 /// What a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,17 +61,57 @@ impl Refusal {
     const LABELS: [&'static str; 2] = ["uid", "limit"];
 }
 
-/// Handles of everything that is counted. Using one is an atomic addition.
+/// What the operator chooses.
+#[derive(Clone, Debug)]
+pub struct MetricsSettings {
+    /// Upper bounds of the buckets of times, seconds, ascending; None is 1 µs to 10 s, 25 a decade.
+    pub histogram_buckets: Option<Vec<f64>>,
+    /// Sessions with series of their own.
+    pub live_sessions: usize,
+    /// Clients with series of their own.
+    pub client_series: usize,
+    /// Volumes with series of their own.
+    pub volume_series: usize,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self {
+            histogram_buckets: None,
+            live_sessions: 20,
+            client_series: 50,
+            volume_series: 200,
+        }
+    }
+}
+
+/// The process counts elsewhere.
+#[derive(Debug, thiserror::Error)]
+#[error("the process has a recorder of metrics already")]
+pub struct AlreadyInstalled;
+
+/// Handles of everything that is counted. Counting is an atomic addition or two.
+#[derive(Debug)]
 pub struct Metrics {
     /// By operation and result: ok first, then the codes in their order.
     operations: [[Counter; 1 + Code::ALL.len()]; Operation::LABELS.len()],
     durations: [Histogram; Operation::LABELS.len()],
+    errors: [Counter; Code::ALL.len()],
     bytes_read: Counter,
     refused: [Counter; Refusal::LABELS.len()],
     reads: [Counter; Transport::LABELS.len()],
+    attempts: [Counter; Transport::LABELS.len()],
     attempts_failed: [Counter; Transport::LABELS.len()],
     completions: [Histogram; Transport::LABELS.len()],
+    stages: [Histogram; Stage::LABELS.len()],
     fallbacks: [Counter; Fallback::LABELS.len()],
+    session_throughput: Histogram,
+    session_size: Histogram,
+    session_lifetime: Histogram,
+    /// Waits for room in the pool.
+    pub pool_wait: Histogram,
+    /// Reads that found no room until their deadline.
+    pub pool_exhausted: Counter,
     /// Memory registrations; they happen at start and never again.
     pub registrations: Counter,
     /// Buffers lent to clients.
@@ -93,43 +128,101 @@ pub struct Metrics {
     pub client_crc_mismatches: Counter,
     /// CompleteReads whose length was not the engine's.
     pub client_length_mismatches: Counter,
-    gauges: Gauges,
+    /// The series of clients.
+    pub clients: ClientSeries,
+    /// The series of volumes.
+    pub volumes: VolumeSeries,
+    live_sessions: usize,
+    exporter: Arc<Exporter>,
+}
+
+/// Counters of a family with one label, by its values.
+fn counters<const N: usize>(
+    name: &'static str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [Counter; N] {
+    values.map(|value| counter!(name, label => value))
+}
+
+/// Likewise histograms.
+fn histograms<const N: usize>(
+    name: &'static str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [Histogram; N] {
+    values.map(|value| histogram!(name, label => value))
+}
+
+fn exporter(settings: &MetricsSettings) -> Exporter {
+    let times = match &settings.histogram_buckets {
+        Some(bounds) => Bounds::seconds(bounds),
+        None => Bounds::seconds(&decades(-6, 1, 25)),
+    };
+    // Whole kilobytes a second: as bytes, the sum of fast sessions would soon overflow.
+    let throughput = Bounds::scaled(&decades(4, 11, 25), 1e-3);
+    let sizes: Vec<f64> = (9..=29).map(|log| f64::from(1u32 << log)).collect();
+    let others = vec![
+        ("rdma_session_throughput_bytes_per_second", throughput),
+        ("rdma_session_size_bytes", Bounds::scaled(&sizes, 1.0)),
+        (
+            "rdma_session_lifetime_seconds",
+            Bounds::seconds(&decades(-5, 5, 10)),
+        ),
+    ];
+    Exporter::new(times, others)
 }
 
 impl Metrics {
-    /// Makes the process's recorder and registers everything with it. Whoever holds the handle
-    /// must run its upkeep every few seconds, or memory grows; [`super::Endpoints`] does.
+    /// Nothing counted yet. What clients, volumes and peers add to the series later is registered
+    /// with the recorder that is in force where that happens, so a daemon needs
+    /// [`install`](Self::install).
+    pub fn new(settings: &MetricsSettings) -> Self {
+        let exporter = Arc::new(exporter(settings));
+        let register = || Self::register(settings, Arc::clone(&exporter));
+        metrics::with_local_recorder(&exporter, register)
+    }
+
+    /// The same, and makes its recorder the process's.
     ///
     /// # Errors
     /// When the process has a recorder already.
-    pub fn install() -> Result<(Self, PrometheusHandle), BuildError> {
-        let handle = builder()?.install_recorder()?;
-        Ok((Self::register(), handle))
+    pub fn install(settings: &MetricsSettings) -> Result<Self, AlreadyInstalled> {
+        let metrics = Self::new(settings);
+        metrics::set_global_recorder(Arc::clone(&metrics.exporter))
+            .map_err(|_| AlreadyInstalled)?;
+        Ok(metrics)
     }
 
-    /// Registers everything with the current recorder.
-    fn register() -> Self {
-        describe();
+    /// Registers everything with the recorder that is in force.
+    fn register(settings: &MetricsSettings, exporter: Arc<Exporter>) -> Self {
+        let codes = Code::ALL.map(|code| code.as_str().to_lowercase());
+        let operation = |kind: &'static str| {
+            std::array::from_fn(|index| {
+                let code = index.checked_sub(1).and_then(|index| codes.get(index));
+                let result = code.map_or("ok".to_owned(), Clone::clone);
+                counter!("rdma_operations_total", "type" => kind, "result" => result)
+            })
+        };
+        let transports = Transport::LABELS;
+        gauge!("rdma_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
         Self {
-            operations: Operation::LABELS.map(|operation| {
-                std::array::from_fn(|index| {
-                    let code = index.checked_sub(1).and_then(|index| Code::ALL.get(index));
-                    let result = code.map_or("ok".to_owned(), |c| c.as_str().to_lowercase());
-                    counter!("rdma_operations_total", "type" => operation, "result" => result)
-                })
-            }),
-            durations: Operation::LABELS
-                .map(|name| histogram!("rdma_operation_duration_seconds", "type" => name)),
+            operations: Operation::LABELS.map(operation),
+            durations: histograms("rdma_operation_duration_seconds", "type", Operation::LABELS),
+            errors: (codes.clone()).map(|code| counter!("rdma_errors_total", "code" => code)),
             bytes_read: counter!("rdma_bytes_transferred_total", "direction" => "read"),
-            refused: Refusal::LABELS
-                .map(|reason| counter!("rdma_connections_refused_total", "reason" => reason)),
-            reads: Transport::LABELS.map(|name| counter!("rdma_reads_total", "transport" => name)),
-            attempts_failed: Transport::LABELS
-                .map(|name| counter!("rdma_read_attempts_failed_total", "transport" => name)),
-            completions: Transport::LABELS
-                .map(|name| histogram!("rdma_completion_latency_seconds", "transport" => name)),
-            fallbacks: Fallback::LABELS
-                .map(|reason| counter!("rdma_fallbacks_total", "reason" => reason)),
+            refused: counters("rdma_connections_refused_total", "reason", Refusal::LABELS),
+            reads: counters("rdma_reads_total", "transport", transports),
+            attempts: counters("rdma_read_attempts_total", "transport", transports),
+            attempts_failed: counters("rdma_read_attempts_failed_total", "transport", transports),
+            completions: histograms("rdma_completion_latency_seconds", "transport", transports),
+            stages: histograms("rdma_read_stage_seconds", "stage", Stage::LABELS),
+            fallbacks: counters("rdma_fallbacks_total", "reason", Fallback::LABELS),
+            session_throughput: histogram!("rdma_session_throughput_bytes_per_second"),
+            session_size: histogram!("rdma_session_size_bytes"),
+            session_lifetime: histogram!("rdma_session_lifetime_seconds"),
+            pool_wait: histogram!("rdma_pool_wait_seconds"),
+            pool_exhausted: counter!("rdma_pool_exhausted_total"),
             registrations: counter!("rdma_registrations_total"),
             pool_leases: counter!("rdma_pool_leases_total"),
             sessions_expired: counter!("rdma_sessions_expired_total"),
@@ -138,14 +231,20 @@ impl Metrics {
             checksum_mismatches: counter!("rdma_checksum_mismatches_total"),
             client_crc_mismatches: counter!("rdma_client_crc_mismatches_total"),
             client_length_mismatches: counter!("rdma_client_length_mismatches_total"),
-            gauges: Gauges::register(),
+            clients: ClientSeries::new(settings.client_series),
+            volumes: VolumeSeries::new(settings.volume_series),
+            live_sessions: settings.live_sessions,
+            exporter,
         }
     }
 
     /// One request was answered, `elapsed` after its frame had come in whole.
     pub fn operation(&self, operation: Operation, result: Result<(), Code>, elapsed: Duration) {
-        // Both arrays have a place for every value of their enum; see the tests.
+        // The arrays have a place for every value of their enum; see the tests.
         let column = result.map_or_else(|code| 1 + code as usize, |()| 0);
+        if let Err(code) = result {
+            self.errors[code as usize].increment(1);
+        }
         self.operations[operation as usize][column].increment(1);
         self.durations[operation as usize].record(elapsed);
     }
@@ -155,17 +254,49 @@ impl Metrics {
         self.bytes_read.increment(count);
     }
 
-    /// A needle's bytes landed for a client.
-    pub fn landed(&self, landed: &Landed) {
-        let transport = landed.transport;
-        self.bytes_read(landed.data.len() as u64);
+    /// A needle's bytes landed for `client`, from `volume`.
+    pub fn landed(
+        &self,
+        landed: &Landed,
+        client: &Series<ClientCounts>,
+        volume: &Series<VolumeCounts>,
+    ) {
+        let (transport, bytes) = (landed.transport, landed.data.len() as u64);
+        self.bytes_read(bytes);
         self.reads[transport.index()].increment(1);
-        if let Some(completion) = landed.completion {
-            self.completions[transport.index()].record(completion);
-        }
+        self.completed(transport, landed.completion);
+        self.session_size.record(bytes as f64);
+        client.counts.reads.increment(1);
+        client.counts.bytes.increment(bytes);
+        volume.counts.reads.increment(1);
+        volume.counts.bytes.increment(bytes);
         if let Transport::Tcp(Some(reason)) = transport {
             self.fallbacks[reason as usize].increment(1);
         }
+    }
+
+    /// A read's last completion came `latency` after its submission.
+    pub fn completed(&self, transport: Transport, latency: Duration) {
+        self.completions[transport.index()].record(latency);
+    }
+
+    /// A read that succeeded was answered: `bytes` in `elapsed`, which went by in these stages.
+    pub fn read_answered(&self, bytes: u64, elapsed: Duration, stages: &Stages) {
+        for (histogram, time) in self.stages.iter().zip(stages) {
+            histogram.record(*time);
+        }
+        let seconds = elapsed.max(Duration::from_nanos(1)).as_secs_f64();
+        self.session_throughput.record(bytes as f64 / seconds);
+    }
+
+    /// A session ended, `age` after its admission.
+    pub fn session_ended(&self, age: Duration) {
+        self.session_lifetime.record(age);
+    }
+
+    /// A read is tried on a path.
+    pub fn attempt(&self, transport: Transport) {
+        self.attempts[transport.index()].increment(1);
     }
 
     /// A read failed on one of its paths.
@@ -173,91 +304,73 @@ impl Metrics {
         self.attempts_failed[transport.index()].increment(1);
     }
 
+    /// The series of volume `id`, or that of all the rest.
+    pub fn volume(&self, id: u32) -> Arc<Series<VolumeCounts>> {
+        self.volumes.get(id, u32::to_string)
+    }
+
     /// A connection was refused.
     pub fn connection_refused(&self, reason: Refusal) {
         self.refused[reason as usize].increment(1);
     }
 
-    /// Sets the gauges.
-    pub(super) fn refresh(&self, observed: &Observed) {
-        self.gauges.refresh(observed);
+    /// The page for Prometheus: what was counted, and the state that was `observed`.
+    pub fn page(&self, observed: &Observed, live: &[Live]) -> String {
+        let (listed, unlisted) = largest(live, self.live_sessions);
+        metrics::with_local_recorder(&self.exporter, || {
+            gauge!("rdma_sessions_live_unlisted").set(unlisted as f64);
+            self.set_clients(live);
+            observed.set();
+        });
+        let mut text = Text::with_capacity(512 << 10);
+        self.exporter.write(&mut text);
+        write_live(&listed, &mut text);
+        observed.write(&mut text);
+        Process::now().write(&mut text);
+        text.finish()
+    }
+
+    fn set_clients(&self, live: &[Live]) {
+        let clients = self.clients.all();
+        let mut held = vec![(0u64, 0u64); clients.len()];
+        for session in live {
+            // A client that came after the list was made is in the next scrape.
+            if let Some((sessions, bytes)) = held.get_mut(session.client.series.number) {
+                *sessions += 1;
+                *bytes += session.pool_bytes;
+            }
+        }
+        for (client, (sessions, bytes)) in clients.iter().zip(held) {
+            let client = &client.name;
+            gauge!("rdma_client_sessions", "client" => client.clone()).set(sessions as f64);
+            gauge!("rdma_client_pool_bytes", "client" => client.clone()).set(bytes as f64);
+        }
     }
 }
 
-fn builder() -> Result<PrometheusBuilder, BuildError> {
-    // No idle timeout: it would orphan the handles.
-    PrometheusBuilder::new().set_buckets(&BUCKETS_SECONDS)
-}
-
-fn describe() {
-    let counters = [
-        (
-            "rdma_operations_total",
-            "Requests answered, by type and result.",
-        ),
-        (
-            "rdma_bytes_transferred_total",
-            "Bytes of needles landed in the pool, by direction.",
-        ),
-        (
-            "rdma_registrations_total",
-            "Memory registrations since start; constant while serving.",
-        ),
-        ("rdma_pool_leases_total", "Buffers lent to clients."),
-        (
-            "rdma_sessions_expired_total",
-            "Sessions that came to their deadline.",
-        ),
-        (
-            "rdma_sessions_reclaimed_total",
-            "Sessions taken back because their client was gone.",
-        ),
-        (
-            "rdma_reads_total",
-            "Reads landed for clients, by transport.",
-        ),
-        (
-            "rdma_read_attempts_failed_total",
-            "Attempts to read from a peer that failed, by transport; each may have been made good by another.",
-        ),
-        (
-            "rdma_fallbacks_total",
-            "Reads that went over TCP although this host has an RDMA device, by reason.",
-        ),
-        (
-            "rdma_leases_expired_total",
-            "Leases of a target's that came to their deadline unreleased.",
-        ),
-        (
-            "rdma_checksum_mismatches_total",
-            "Needles whose stored checksum did not match.",
-        ),
-        (
-            "rdma_client_crc_mismatches_total",
-            "Reads completed with a checksum not the engine's.",
-        ),
-        (
-            "rdma_client_length_mismatches_total",
-            "Reads completed with a length not the engine's.",
-        ),
-        (
-            "rdma_connections_refused_total",
-            "Connections refused, by reason.",
-        ),
+/// Writes the sessions that have series of their own. They are not registered, so that they are
+/// gone once they end: the exporter forgets no gauge.
+fn write_live(listed: &[&Live], text: &mut Text) {
+    type Figure = fn(&Live) -> f64;
+    let figures: [(&str, Figure); 3] = [
+        ("rdma_session_live_bytes", |live| live.bytes as f64),
+        ("rdma_session_live_age_seconds", |live| {
+            live.age.as_secs_f64()
+        }),
+        ("rdma_session_live_throughput_bytes_per_second", Live::rate),
     ];
-    for (name, help) in counters {
-        describe_counter!(name, help);
+    for (name, figure) in figures {
+        let mut samples = text.family(name);
+        for live in listed {
+            let (session, volume) = (live.short.to_string(), live.volume.to_string());
+            let labels = [
+                ("session", session.as_str()),
+                ("client", &live.client.name),
+                ("volume", &volume),
+            ];
+            samples.sample(&labels, figure(live));
+        }
     }
-    describe_histogram!(
-        "rdma_operation_duration_seconds",
-        Unit::Seconds,
-        "From a request's last byte to its answer, by type."
-    );
-    describe_histogram!(
-        "rdma_completion_latency_seconds",
-        Unit::Seconds,
-        "From a read's first submission to its last completion, by transport."
-    );
 }
 
 #[cfg(test)]

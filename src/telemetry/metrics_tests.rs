@@ -1,15 +1,18 @@
 //! What Prometheus gets to see.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
+use super::super::families::FAMILIES;
+use super::super::live::tests::live;
+use super::super::{PeerState, PoolState, RingState, VerbsState};
 use super::*;
+use crate::pool::{Owner, Pages, Pool, Usage};
+use crate::session::{Came, Clients, Held, Opening, Sessions};
 
-/// Metrics with a recorder of their own, so that tests do not see each other's.
-pub(in crate::telemetry) fn local() -> (Metrics, PrometheusHandle) {
-    let recorder = builder().unwrap().build_recorder();
-    let handle = recorder.handle();
-    let metrics = metrics::with_local_recorder(&recorder, Metrics::register);
-    (metrics, handle)
+/// Metrics with the settings there are by default.
+pub(in crate::telemetry) fn local() -> Metrics {
+    Metrics::new(&MetricsSettings::default())
 }
 
 /// The series of a page by name and labels. Fails on a line that is no sample.
@@ -25,84 +28,324 @@ fn samples(page: &str) -> HashMap<&str, f64> {
         .collect()
 }
 
-const OBSERVED: Observed = Observed {
-    sessions_active: 1,
-    connections_active: 2,
-    peers_verbs: 11,
-    peers_tcp: 12,
-    peers_down: 13,
-    leases_active: 14,
-    pool_free_bytes: 3 << 30,
-    pool_reserved_bytes: 4,
-    pool_in_flight_bytes: 5,
-    pool_leased_bytes: 6,
-    pool_quarantined_bytes: 7,
-    pool_waiters: 8,
-    pool_page_size_bytes: 2 << 20,
-    pool_registered: true,
-    volumes: 9,
-    needles: 10,
-    hugepages_stepped_down: true,
-    fixed_buffers_stepped_down: false,
-};
+/// A state in which every reading is another.
+fn observed() -> Observed {
+    let peer = |name: &str, connected, with_verbs| PeerState {
+        name: name.to_owned(),
+        connected,
+        with_verbs,
+        reconnects: 21,
+    };
+    Observed {
+        sessions_active: 1,
+        sessions_limit: 22,
+        connections_active: 2,
+        connections_limit: 23,
+        leases_active: 14,
+        leases_limit: 24,
+        pool: PoolState {
+            usage: Usage {
+                total: 4 << 30,
+                free: 3 << 30,
+                reserved: 4,
+                in_flight: 5,
+                leased: 6,
+                quarantined: 7,
+                largest_free: 25,
+                waiting: 8,
+                granted: 26,
+            },
+            page_size_bytes: 2 << 20,
+            registered: true,
+        },
+        volumes: 9,
+        volumes_unreadable: 27,
+        needles: 10,
+        follow_lag_seconds: 0.5,
+        hugepages_stepped_down: true,
+        fixed_buffers_stepped_down: false,
+        peers: vec![
+            peer("a", true, true),
+            peer("b", true, false),
+            peer("c", false, false),
+        ],
+        queue_pairs: [28, 29, 30],
+        rings: RingState {
+            submissions: 31,
+            completions: 32,
+            enters: 33,
+            overflows: 34,
+        },
+        verbs: VerbsState {
+            posted: 35,
+            completions: vec![("success", 36), ("wr_flush_err", 37)],
+            polls_hit: 38,
+            sleeps: 39,
+            rate: Some(12.5e9),
+        },
+    }
+}
+
+/// The state of a daemon that has nothing.
+fn bare() -> Observed {
+    Observed {
+        verbs: crate::verbs::Adapter::state(None),
+        ..Observed::default()
+    }
+}
+
+/// Of a family there is always a sample, except of what there may be nothing of.
+fn may_have_no_sample(family: &str) -> bool {
+    family.starts_with("rdma_session_live_")
+        || family.starts_with("process_")
+        || [
+            "rdma_device_rate_bytes_per_second",
+            "rdma_peer_up",
+            "rdma_peer_reconnects_total",
+        ]
+        .contains(&family)
+}
 
 #[test]
-fn every_family_is_there_from_the_start_with_help_and_type() {
-    let (metrics, handle) = local();
-    metrics.refresh(&OBSERVED);
-    let page = handle.render();
-    for (family, kind) in [
-        ("rdma_operations_total", "counter"),
-        ("rdma_operation_duration_seconds", "histogram"),
-        ("rdma_bytes_transferred_total", "counter"),
-        ("rdma_registrations_total", "counter"),
-        ("rdma_completion_latency_seconds", "histogram"),
-        ("rdma_reads_total", "counter"),
-        ("rdma_read_attempts_failed_total", "counter"),
-        ("rdma_fallbacks_total", "counter"),
-        ("rdma_leases_expired_total", "counter"),
-        ("rdma_pool_leases_total", "counter"),
-        ("rdma_sessions_expired_total", "counter"),
-        ("rdma_sessions_reclaimed_total", "counter"),
-        ("rdma_checksum_mismatches_total", "counter"),
-        ("rdma_client_crc_mismatches_total", "counter"),
-        ("rdma_client_length_mismatches_total", "counter"),
-        ("rdma_connections_refused_total", "counter"),
-        ("rdma_sessions_active", "gauge"),
-        ("rdma_connections_active", "gauge"),
-        ("rdma_peers", "gauge"),
-        ("rdma_leases_active", "gauge"),
-        ("rdma_pool_bytes", "gauge"),
-        ("rdma_pool_waiters", "gauge"),
-        ("rdma_pool_page_size_bytes", "gauge"),
-        ("rdma_pool_registered", "gauge"),
-        ("rdma_volumes", "gauge"),
-        ("rdma_needles", "gauge"),
-        ("rdma_step_down", "gauge"),
-        ("rdma_build_info", "gauge"),
-        ("process_start_time_seconds", "gauge"),
-        ("process_resident_memory_bytes", "gauge"),
-        ("process_open_fds", "gauge"),
-    ] {
-        assert!(
-            page.contains(&format!("# HELP {family} ")),
-            "no help for {family}"
-        );
-        assert!(
-            page.contains(&format!("# TYPE {family} {kind}\n")),
-            "no type of {family}"
-        );
-        let sample = |line: &str| {
-            line.strip_prefix(family)
-                .is_some_and(|l| l.starts_with(['{', ' ', '_']))
-        };
-        assert!(page.lines().any(sample), "no sample of {family}");
+fn every_family_is_there_from_the_start_with_help_and_type_and_its_labels() {
+    for observed in [observed(), bare()] {
+        let has_all = !observed.peers.is_empty();
+        let metrics = local();
+        let sessions = [live(1, "a", &metrics.clients, 1, 2)];
+        let page = metrics.page(&observed, if has_all { &sessions } else { &[] });
+        for family in FAMILIES {
+            let (name, kind) = (family.name, family.kind.as_str());
+            let head = format!("# HELP {name} {}\n# TYPE {name} {kind}\n", family.help);
+            let suffix = if kind == "histogram" { "_sum" } else { "" };
+            let sample = page.lines().find_map(|line| {
+                let rest = line.strip_prefix(name)?.strip_prefix(suffix)?;
+                rest.starts_with(['{', ' ']).then_some(rest)
+            });
+            assert!(
+                page.matches(&head).count() == 1 || sample.is_none(),
+                "{name}"
+            );
+            let Some(sample) = sample else {
+                assert!(!has_all && may_have_no_sample(name), "no sample of {name}");
+                continue;
+            };
+            let labels: Vec<&str> = sample
+                .split_once('}')
+                .map_or("", |(labels, _)| labels)
+                .split(['{', ','])
+                .filter_map(|label| Some(label.split_once('=')?.0))
+                .collect();
+            assert_eq!(labels.join(" "), family.labels, "labels of {name}");
+        }
+        let families = page.lines().filter(|line| line.starts_with("# TYPE "));
+        let families: Vec<&str> = families.collect();
+        let once: HashSet<&str> = families.iter().copied().collect();
+        assert_eq!(families.len(), once.len(), "a family is there twice");
+        assert!(families.len() <= FAMILIES.len());
+        assert!(!has_all || families.len() == FAMILIES.len());
     }
-    let families = page
+}
+
+/// What `promtool check metrics` asks of names, types and help.
+#[test]
+fn names_follow_the_conventions_of_prometheus() {
+    for family in FAMILIES {
+        let (name, kind) = (family.name, family.kind.as_str());
+        let shape = |c: char| c.is_ascii_lowercase() || c == '_';
+        assert!(name.chars().all(shape), "{name}");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+        for suffix in ["_count", "_sum", "_bucket"] {
+            assert!(!name.ends_with(suffix), "{name}");
+        }
+        if kind == "histogram" {
+            let unit = ["_seconds", "_bytes", "_bytes_per_second"];
+            assert!(unit.iter().any(|unit| name.ends_with(unit)), "{name}");
+        }
+        for other in [
+            "milliseconds",
+            "_ms",
+            "_us",
+            "_ns",
+            "kilobytes",
+            "mebibytes",
+            "percent",
+        ] {
+            assert!(!name.contains(other), "{name}: {other} is no base unit");
+        }
+        for kind in ["gauge", "counter", "histogram"] {
+            assert!(!name.contains(kind), "{name} has its type in its name");
+        }
+        assert!(
+            !family.help.is_empty() && family.help.ends_with('.'),
+            "{name}"
+        );
+        assert!(
+            !family
+                .labels
+                .split(' ')
+                .any(|label| ["le", "job", "instance"].contains(&label))
+        );
+    }
+}
+
+#[test]
+fn the_readme_has_every_metric_with_its_type_labels_and_help() {
+    let readme = include_str!("../../README.md");
+    let row = |f: &super::super::families::Family| {
+        let labels = f.labels.split(' ').filter(|l| !l.is_empty());
+        let labels: Vec<String> = labels.map(|label| format!("`{label}`")).collect();
+        let (name, kind, daemon) = (f.name, f.kind.as_str(), f.daemon);
+        format!(
+            "| `{name}` | {kind} | {} | {daemon} | {} |",
+            labels.join(", "),
+            f.help
+        )
+    };
+    let expected: Vec<String> = FAMILIES.iter().map(row).collect();
+    let told = readme
         .lines()
-        .filter(|line| line.starts_with("# TYPE"))
-        .count();
-    assert_eq!(families, 31, "a family that is not in this table");
+        .filter(|line| line.starts_with("| `rdma_") || line.starts_with("| `process_"));
+    let told: Vec<&str> = told.collect();
+    assert_eq!(
+        told,
+        expected,
+        "the table should be:\n{}",
+        expected.join("\n")
+    );
+}
+
+/// The series there are at most, as the README says.
+const SERIES_MAX: usize = 4_600;
+
+/// What a daemon does with many clients and sessions, without the sockets.
+struct Crowd {
+    metrics: Metrics,
+    pool: Arc<Pool>,
+    sessions: Arc<Sessions>,
+    clients: Clients,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        Self {
+            metrics: local(),
+            pool: Pool::new(64 << 20, 1 << 20, Pages::Ordinary).unwrap(),
+            sessions: Sessions::new(10_000),
+            clients: Clients::default(),
+        }
+    }
+
+    /// One session of each of 10,000 needles, held by 1,000 clients that each have a name.
+    fn gather(&self, since: Instant) -> Vec<crate::session::SessionId> {
+        metrics::with_local_recorder(&self.metrics.exporter, || self.hold_all(since))
+    }
+
+    fn hold_all(&self, since: Instant) -> Vec<crate::session::SessionId> {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_time().build().unwrap();
+        let clients: Vec<_> = (0..1000)
+            .map(|number| {
+                let (key, identity) = self.clients.connected(None, number);
+                identity.say(&format!("client {number}"));
+                (key, identity)
+            })
+            .collect();
+        let hold = |number: u32| {
+            let (key, identity) = &clients[number as usize % clients.len()];
+            let who = identity.get(&self.metrics.clients);
+            let opening = Opening {
+                client: Arc::clone(who),
+                volume: number,
+                needle: u64::from(number),
+            };
+            let times = (since, since + Duration::from_secs(300));
+            let admission = self.sessions.admit(*key, opening, times).unwrap();
+            let soon = tokio::time::Instant::now() + Duration::from_secs(60);
+            let buffer = runtime.block_on(self.pool.reserve(Owner(key.0), 1, soon));
+            let buffer = buffer.unwrap();
+            let landed = Landed {
+                data: 0..1,
+                buffer,
+                crc: 0,
+                needle_size: 1,
+                crc_verified: true,
+                transport: Transport::Local,
+                completion: Duration::from_micros(5),
+            };
+            self.metrics
+                .landed(&landed, &who.series, &self.metrics.volume(number));
+            let held = Held {
+                lease: landed.buffer.lease(),
+                transfer_size: 1,
+                crc: 0,
+                came: Came {
+                    transport: Transport::Local,
+                    took: Duration::from_micros(10),
+                    stages: Stages::default(),
+                },
+            };
+            admission.hold(held).unwrap()
+        };
+        (0..10_000).map(hold).collect()
+    }
+
+    fn page(&self, now: Instant) -> String {
+        let mut observed = observed();
+        // As many peers as there may be.
+        let peer = |number| PeerState {
+            name: format!("peer{number}"),
+            ..PeerState::default()
+        };
+        observed.peers = (0..crate::config::PEERS_MAX).map(peer).collect();
+        self.metrics.page(&observed, &self.sessions.live(now))
+    }
+}
+
+#[test]
+fn ten_thousand_sessions_of_a_thousand_clients_stay_within_the_bound_and_leave_nothing() {
+    let crowd = Crowd::new();
+    let since = Instant::now();
+    let now = since + Duration::from_secs(2);
+    let ids = crowd.gather(since);
+    let page = crowd.page(now);
+    let all = samples(&page);
+    assert!(all.len() <= SERIES_MAX, "{} series", all.len());
+    assert!(include_str!("../../README.md").contains("at most 4,600 series"));
+    let of = |name: &str| {
+        let name = format!("{name}{{");
+        all.iter()
+            .filter(move |(series, _)| series.starts_with(&name))
+    };
+    assert_eq!(of("rdma_session_live_bytes").count(), 20);
+    assert_eq!(all["rdma_sessions_live_unlisted"], 9_980.0);
+    assert_eq!(of("rdma_client_sessions").count(), 51);
+    assert_eq!(all["rdma_client_sessions{client=\"client 0\"}"], 10.0);
+    assert_eq!(all["rdma_client_sessions{client=\"other\"}"], 9_500.0);
+    let bytes: f64 = of("rdma_client_pool_bytes").map(|(_, value)| value).sum();
+    assert_eq!(bytes, 10_000.0 * 4096.0);
+    assert_eq!(of("rdma_volume_reads_total").count(), 201);
+    if !cfg!(feature = "noop-metrics") {
+        assert_eq!(all["rdma_volume_reads_total{volume=\"other\"}"], 9_800.0);
+        assert_eq!(all["rdma_client_reads_total{client=\"other\"}"], 9_500.0);
+    }
+    let listed = super::super::live::json(&crowd.sessions.live(now), 10_000);
+    let listed: super::super::SessionList = serde_json::from_slice(&listed).unwrap();
+    assert_eq!(listed.sessions.len(), 10_000);
+    let names: HashSet<_> = listed.sessions.iter().map(|s| s.client.as_str()).collect();
+    assert_eq!(names.len(), 1_000, "the list has every client's own name");
+    let whole: HashSet<String> = ids.iter().map(ToString::to_string).collect();
+    assert!(listed.sessions.iter().all(|s| !whole.contains(&s.session)));
+
+    for id in ids {
+        crowd.sessions.complete(id, now).unwrap();
+    }
+    let page = crowd.page(now);
+    assert!(!page.contains("rdma_session_live_bytes{"));
+    let all = samples(&page);
+    assert_eq!(all["rdma_sessions_live_unlisted"], 0.0);
+    assert_eq!(all["rdma_client_sessions{client=\"other\"}"], 0.0);
+    assert_eq!(all["rdma_client_pool_bytes{client=\"client 0\"}"], 0.0);
+    assert!(crowd.sessions.live(now).is_empty());
 }
 
 #[test]
@@ -116,7 +359,7 @@ fn each_code_is_at_the_index_its_counter_is_at() {
 
 #[test]
 fn an_operation_is_counted_under_its_type_and_result_and_timed() {
-    let (metrics, handle) = local();
+    let metrics = local();
     let elapsed = Duration::from_micros(7);
     metrics.operation(Operation::StartRead, Ok(()), elapsed);
     metrics.operation(Operation::StartRead, Ok(()), elapsed);
@@ -127,7 +370,7 @@ fn an_operation_is_counted_under_its_type_and_result_and_timed() {
         Duration::from_secs(60),
     );
 
-    let page = handle.render();
+    let page = metrics.page(&observed(), &[]);
     let samples = samples(&page);
     let count = |kind, result| {
         samples[format!("rdma_operations_total{{type=\"{kind}\",result=\"{result}\"}}").as_str()]
@@ -143,8 +386,8 @@ fn an_operation_is_counted_under_its_type_and_result_and_timed() {
         samples[format!("{duration}_bucket{{type=\"{kind}\",le=\"{le}\"}}").as_str()]
     };
     assert_eq!(bucket("start_read", "0.000001"), 0.0);
-    assert_eq!(bucket("start_read", "0.0000063"), 0.0);
-    assert_eq!(bucket("start_read", "0.00001"), 3.0);
+    assert_eq!(bucket("start_read", "0.000006918"), 0.0);
+    assert_eq!(bucket("start_read", "0.000007586"), 3.0);
     assert_eq!(bucket("start_read", "10"), 3.0);
     assert_eq!(bucket("unknown", "10"), 0.0);
     assert_eq!(bucket("unknown", "+Inf"), 1.0);
@@ -160,7 +403,7 @@ fn an_operation_is_counted_under_its_type_and_result_and_timed() {
 
 #[test]
 fn each_event_adds_to_its_own_counter() {
-    let (metrics, handle) = local();
+    let metrics = local();
     metrics.bytes_read(1 << 40);
     metrics.connection_refused(Refusal::Uid);
     metrics.connection_refused(Refusal::Limit);
@@ -171,7 +414,7 @@ fn each_event_adds_to_its_own_counter() {
     metrics.sessions_reclaimed.increment(6);
     metrics.checksum_mismatches.increment(7);
     metrics.client_crc_mismatches.increment(8);
-    let page = handle.render();
+    let page = metrics.page(&observed(), &[]);
     let samples = samples(&page);
     for (series, value) in [
         (
@@ -193,10 +436,8 @@ fn each_event_adds_to_its_own_counter() {
 
 #[test]
 fn the_gauges_are_what_was_observed() {
-    let (metrics, handle) = local();
-    metrics.refresh(&Observed::default());
-    metrics.refresh(&OBSERVED);
-    let page = handle.render();
+    let metrics = local();
+    let page = metrics.page(&observed(), &[]);
     let samples = samples(&page);
     for (series, value) in [
         ("rdma_sessions_active", 1.0),
@@ -211,6 +452,32 @@ fn the_gauges_are_what_was_observed() {
         ("rdma_pool_registered", 1.0),
         ("rdma_volumes", 9.0),
         ("rdma_needles", 10.0),
+        ("rdma_sessions_limit", 22.0),
+        ("rdma_connections_limit", 23.0),
+        ("rdma_leases_active", 14.0),
+        ("rdma_leases_limit", 24.0),
+        ("rdma_pool_size_bytes", 4_294_967_296.0),
+        ("rdma_pool_largest_free_bytes", 25.0),
+        ("rdma_volumes_unreadable", 27.0),
+        ("rdma_follow_lag_seconds", 0.5),
+        ("rdma_peers{state=\"verbs\"}", 1.0),
+        ("rdma_peers{state=\"tcp\"}", 1.0),
+        ("rdma_peers{state=\"down\"}", 1.0),
+        ("rdma_peer_up{peer=\"b\"}", 1.0),
+        ("rdma_peer_up{peer=\"c\"}", 0.0),
+        ("rdma_peer_reconnects_total{peer=\"a\"}", 21.0),
+        ("rdma_queue_pairs{state=\"ready\"}", 28.0),
+        ("rdma_queue_pairs{state=\"error\"}", 29.0),
+        ("rdma_queue_pairs{state=\"connecting\"}", 30.0),
+        ("rdma_uring_submissions_total", 31.0),
+        ("rdma_uring_completions_total", 32.0),
+        ("rdma_uring_enters_total", 33.0),
+        ("rdma_uring_overflows_total", 34.0),
+        ("rdma_verbs_posted_total", 35.0),
+        ("rdma_verbs_completions_total{status=\"success\"}", 36.0),
+        ("rdma_verbs_polls_hit_total", 38.0),
+        ("rdma_verbs_sleeps_total", 39.0),
+        ("rdma_device_rate_bytes_per_second", 12.5e9),
         ("rdma_step_down{kind=\"hugepages\"}", 1.0),
         ("rdma_step_down{kind=\"fixed_buffers\"}", 0.0),
         (
@@ -229,15 +496,23 @@ fn the_gauges_are_what_was_observed() {
 }
 
 #[test]
+fn the_rate_of_a_device_that_no_longer_tells_it_is_gone() {
+    let metrics = local();
+    let rate = "\nrdma_device_rate_bytes_per_second ";
+    assert!(metrics.page(&observed(), &[]).contains(rate));
+    assert!(!metrics.page(&bare(), &[]).contains(rate));
+}
+
+#[test]
 fn nothing_that_happens_adds_a_series() {
-    let (metrics, handle) = local();
+    let metrics = local();
     let series = |page: String| -> HashSet<String> {
         samples(&page)
             .keys()
             .map(|series| (*series).to_owned())
             .collect()
     };
-    let before = series(handle.render());
+    let before = series(metrics.page(&observed(), &[]));
     let results = Code::ALL.into_iter().map(Err).chain([Ok(())]);
     for result in results {
         for operation in [
@@ -251,13 +526,53 @@ fn nothing_that_happens_adds_a_series() {
             metrics.operation(operation, result, Duration::from_millis(1));
         }
     }
-    metrics.refresh(&OBSERVED);
-    assert_eq!(series(handle.render()), before);
+    assert_eq!(series(metrics.page(&observed(), &[])), before);
 }
 
 #[test]
-fn the_buckets_rise_from_a_microsecond_to_ten_seconds() {
-    assert!(BUCKETS_SECONDS.is_sorted_by(|a, b| a < b));
-    assert_eq!(BUCKETS_SECONDS.first(), Some(&1e-6));
-    assert_eq!(BUCKETS_SECONDS.last(), Some(&10.0));
+fn errors_are_counted_by_code_over_all_operations() {
+    let metrics = local();
+    metrics.operation(Operation::StartRead, Err(Code::IoError), Duration::ZERO);
+    metrics.operation(Operation::Fetch, Err(Code::IoError), Duration::ZERO);
+    metrics.operation(Operation::Fetch, Ok(()), Duration::ZERO);
+    let page = metrics.page(&observed(), &[]);
+    assert_eq!(samples(&page)["rdma_errors_total{code=\"io_error\"}"], 2.0);
+}
+
+#[test]
+fn the_throughput_of_a_read_is_in_the_bucket_of_its_bytes_a_second() {
+    let metrics = local();
+    let name = "rdma_session_throughput_bytes_per_second";
+    // 100 MB/s, at a bound and just beyond it.
+    for bytes in [100_000, 100_001] {
+        metrics.read_answered(bytes, Duration::from_millis(1), &Stages::default());
+    }
+    let page = metrics.page(&observed(), &[]);
+    let all = samples(&page);
+    assert_eq!(
+        all[format!("{name}_bucket{{le=\"91200000\"}}").as_str()],
+        0.0
+    );
+    assert_eq!(
+        all[format!("{name}_bucket{{le=\"100000000\"}}").as_str()],
+        1.0
+    );
+    assert_eq!(
+        all[format!("{name}_bucket{{le=\"109600000\"}}").as_str()],
+        2.0
+    );
+    assert_eq!(all[format!("{name}_sum").as_str()], 200_001_000.0);
+}
+
+#[test]
+fn the_buckets_of_times_are_those_that_were_set() {
+    let settings = MetricsSettings {
+        histogram_buckets: Some(vec![0.5, 2.0]),
+        ..MetricsSettings::default()
+    };
+    let page = Metrics::new(&settings).page(&observed(), &[]);
+    let bounds = page
+        .lines()
+        .filter(|l| l.starts_with("rdma_pool_wait_seconds_bucket"));
+    assert_eq!(bounds.count(), 3);
 }

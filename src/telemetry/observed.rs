@@ -1,190 +1,246 @@
-//! States, asked for when somebody scrapes: the hot path touches no gauge.
+//! States, and what others count: asked for when somebody scrapes.
 
-use metrics::{Gauge, describe_gauge, gauge};
+use metrics::{counter, gauge};
 
-use super::process::{Process, start_time_seconds};
+use super::live::Live;
+use super::process::Process;
+use super::text::Text;
 
-/// Somebody who knows the engine's state.
+/// Somebody who knows the daemon's state.
 pub trait Observe: Send + Sync {
     /// The state now. Called from the telemetry thread, once a scrape; it must not wait long.
     fn observe(&self) -> Observed;
+
+    /// The sessions that are open; at a target, its leases.
+    fn sessions(&self) -> Vec<Live> {
+        Vec::new()
+    }
 }
 
-/// The engine's state at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The daemon's state at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     /// Sessions that are open.
     pub sessions_active: u64,
+    /// Sessions that may be open at once.
+    pub sessions_limit: u64,
     /// Client connections that are open.
     pub connections_active: u64,
-    /// Peers that are read by RDMA.
-    pub peers_verbs: u64,
-    /// Peers that are connected but not read by RDMA.
-    pub peers_tcp: u64,
-    /// Peers that are not connected.
-    pub peers_down: u64,
+    /// Client connections that may be open at once.
+    pub connections_limit: u64,
     /// Leases of a target's that are open.
     pub leases_active: u64,
-    /// Bytes of the pool nobody holds.
-    pub pool_free_bytes: u64,
-    /// Bytes of the pool that are set aside for a read that has not begun.
-    pub pool_reserved_bytes: u64,
-    /// Bytes of the pool that are being written to.
-    pub pool_in_flight_bytes: u64,
-    /// Bytes of the pool that clients hold.
-    pub pool_leased_bytes: u64,
-    /// Bytes of the pool that nobody wants any more but something may still write to.
-    pub pool_quarantined_bytes: u64,
-    /// Requests that wait for room in the pool.
-    pub pool_waiters: u64,
-    /// Size of the pages the pool lies on, bytes.
-    pub pool_page_size_bytes: u64,
-    /// Whether the pool is registered with every data ring.
-    pub pool_registered: bool,
+    /// Leases of a target's that may be open at once.
+    pub leases_limit: u64,
+    /// The pool.
+    pub pool: PoolState,
     /// Volumes being served.
     pub volumes: u64,
-    /// Live needles in them.
+    /// Volumes that can not be read.
+    pub volumes_unreadable: u64,
+    /// Live needles in those being served.
     pub needles: u64,
+    /// Age of the last complete look at their files, seconds.
+    pub follow_lag_seconds: f64,
     /// The pool lies on ordinary pages although huge ones were wanted.
     pub hugepages_stepped_down: bool,
     /// Reads do without fixed buffers because the pool could not be registered.
     pub fixed_buffers_stepped_down: bool,
+    /// Configured peers.
+    pub peers: Vec<PeerState>,
+    /// Queue pairs: ready, broken, being made.
+    pub queue_pairs: [u64; 3],
+    /// The data rings, all together.
+    pub rings: RingState,
+    /// The RDMA device, zeros without one.
+    pub verbs: VerbsState,
 }
 
-/// What tells the gauges of one name apart.
-type Label = Option<(&'static str, &'static str)>;
-
-/// How one gauge follows from the state.
-type Reading = fn(&Observed) -> u64;
-
-/// Name, label and reading of each gauge of the engine.
-const READINGS: [(&str, Label, Reading); 18] = [
-    ("rdma_sessions_active", None, |o| o.sessions_active),
-    ("rdma_connections_active", None, |o| o.connections_active),
-    ("rdma_peers", Some(("state", "verbs")), |o| o.peers_verbs),
-    ("rdma_peers", Some(("state", "tcp")), |o| o.peers_tcp),
-    ("rdma_peers", Some(("state", "down")), |o| o.peers_down),
-    ("rdma_leases_active", None, |o| o.leases_active),
-    ("rdma_pool_bytes", Some(("state", "free")), |o| {
-        o.pool_free_bytes
-    }),
-    ("rdma_pool_bytes", Some(("state", "reserved")), |o| {
-        o.pool_reserved_bytes
-    }),
-    ("rdma_pool_bytes", Some(("state", "in_flight")), |o| {
-        o.pool_in_flight_bytes
-    }),
-    ("rdma_pool_bytes", Some(("state", "leased")), |o| {
-        o.pool_leased_bytes
-    }),
-    ("rdma_pool_bytes", Some(("state", "quarantined")), |o| {
-        o.pool_quarantined_bytes
-    }),
-    ("rdma_pool_waiters", None, |o| o.pool_waiters),
-    ("rdma_pool_page_size_bytes", None, |o| {
-        o.pool_page_size_bytes
-    }),
-    ("rdma_pool_registered", None, |o| o.pool_registered.into()),
-    ("rdma_volumes", None, |o| o.volumes),
-    ("rdma_needles", None, |o| o.needles),
-    ("rdma_step_down", Some(("kind", "hugepages")), |o| {
-        o.hugepages_stepped_down.into()
-    }),
-    ("rdma_step_down", Some(("kind", "fixed_buffers")), |o| {
-        o.fixed_buffers_stepped_down.into()
-    }),
-];
-
-const HELP: [(&str, &str); 15] = [
-    ("rdma_sessions_active", "Sessions that are open."),
-    (
-        "rdma_connections_active",
-        "Client connections that are open; at a target, those of peers.",
-    ),
-    (
-        "rdma_peers",
-        "Configured peers by state: read by RDMA, connected but read over TCP, not connected.",
-    ),
-    ("rdma_leases_active", "Needles a target is lending."),
-    (
-        "rdma_pool_bytes",
-        "Bytes of the buffer pool by state; the states add up to the pool.",
-    ),
-    (
-        "rdma_pool_waiters",
-        "Requests that wait for room in the pool.",
-    ),
-    (
-        "rdma_pool_page_size_bytes",
-        "Size of the pages the pool lies on.",
-    ),
-    (
-        "rdma_pool_registered",
-        "1 if the pool is registered with every data ring.",
-    ),
-    ("rdma_volumes", "Volumes being served."),
-    ("rdma_needles", "Live needles in the volumes being served."),
-    (
-        "rdma_step_down",
-        "1 if the engine does without something that was wanted, by kind.",
-    ),
-    (
-        "rdma_build_info",
-        "Always 1; the labels say which build this is.",
-    ),
-    (
-        "process_start_time_seconds",
-        "When the process started, seconds since 1970.",
-    ),
-    ("process_resident_memory_bytes", "Resident memory."),
-    ("process_open_fds", "Open file descriptors."),
-];
-
-/// The gauges' handles.
-pub(super) struct Gauges {
-    readings: [(Gauge, Reading); READINGS.len()],
-    resident_bytes: Gauge,
-    open_fds: Gauge,
+/// The buffer pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolState {
+    /// Bytes that are free, reserved, in flight, leased, quarantined, as of [`crate::pool`].
+    pub usage: crate::pool::Usage,
+    /// Size of the pages it lies on, bytes.
+    pub page_size_bytes: u64,
+    /// Whether it is registered with every data ring.
+    pub registered: bool,
 }
 
-impl Gauges {
-    /// Registers them with the current recorder.
-    pub(super) fn register() -> Self {
-        for (name, help) in HELP {
-            describe_gauge!(name, help);
-        }
-        gauge!("rdma_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-        if let Some(seconds) = start_time_seconds() {
-            gauge!("process_start_time_seconds").set(seconds);
-        }
-        let register = |(name, label, reading)| match label {
-            Some((key, value)) => (gauge!(name, key => value), reading),
-            None => (gauge!(name), reading),
-        };
-        Self {
-            readings: READINGS.map(register),
-            resident_bytes: gauge!("process_resident_memory_bytes"),
-            open_fds: gauge!("process_open_fds"),
+/// A configured peer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeerState {
+    /// Its name.
+    pub name: String,
+    /// Some worker is connected to it.
+    pub connected: bool,
+    /// Some worker reads it by RDMA.
+    pub with_verbs: bool,
+    /// Connections made anew after one was lost.
+    pub reconnects: u64,
+}
+
+/// What the data rings have done since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the metric of that name")]
+pub struct RingState {
+    pub submissions: u64,
+    pub completions: u64,
+    pub enters: u64,
+    pub overflows: u64,
+}
+
+/// What the RDMA device has done since start.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs, reason = "each is the metric of that name")]
+pub struct VerbsState {
+    pub posted: u64,
+    /// By status.
+    pub completions: Vec<(&'static str, u64)>,
+    pub polls_hit: u64,
+    pub sleeps: u64,
+    /// Bytes a second; None without a device, or when it does not say.
+    pub rate: Option<f64>,
+}
+
+impl Observed {
+    /// Sets what follows from the state alone, but for what may be absent.
+    pub(super) fn set(&self) {
+        self.set_limits();
+        self.set_pool();
+        self.set_peers();
+        self.set_volumes();
+        self.set_rings();
+        self.set_verbs();
+    }
+
+    /// Writes what may be absent: the exporter forgets no gauge.
+    pub(super) fn write(&self, text: &mut Text) {
+        if let Some(rate) = self.verbs.rate {
+            text.family("rdma_device_rate_bytes_per_second").only(rate);
         }
     }
 
-    /// Sets them to the state `observed` and that of the process.
-    pub(super) fn refresh(&self, observed: &Observed) {
-        for (gauge, reading) in &self.readings {
-            set(gauge, reading(observed));
+    fn set_limits(&self) {
+        for (name, value) in [
+            ("rdma_sessions_active", self.sessions_active),
+            ("rdma_sessions_limit", self.sessions_limit),
+            ("rdma_connections_active", self.connections_active),
+            ("rdma_connections_limit", self.connections_limit),
+            ("rdma_leases_active", self.leases_active),
+            ("rdma_leases_limit", self.leases_limit),
+        ] {
+            gauge!(name).set(value as f64);
         }
-        let process = Process::now();
-        process
-            .resident_bytes
-            .inspect(|bytes| set(&self.resident_bytes, *bytes));
-        process
-            .open_fds
-            .inspect(|count| set(&self.open_fds, *count));
+    }
+
+    fn set_pool(&self) {
+        let PoolState {
+            usage,
+            page_size_bytes,
+            registered,
+        } = &self.pool;
+        for (state, value) in [
+            ("free", usage.free),
+            ("reserved", usage.reserved),
+            ("in_flight", usage.in_flight),
+            ("leased", usage.leased),
+            ("quarantined", usage.quarantined),
+        ] {
+            gauge!("rdma_pool_bytes", "state" => state).set(value as f64);
+        }
+        for (name, value) in [
+            ("rdma_pool_size_bytes", usage.total),
+            ("rdma_pool_largest_free_bytes", usage.largest_free),
+            ("rdma_pool_waiters", usage.waiting),
+            ("rdma_pool_page_size_bytes", *page_size_bytes),
+            ("rdma_pool_registered", u64::from(*registered)),
+        ] {
+            gauge!(name).set(value as f64);
+        }
+        for (kind, down) in [
+            ("hugepages", self.hugepages_stepped_down),
+            ("fixed_buffers", self.fixed_buffers_stepped_down),
+        ] {
+            gauge!("rdma_step_down", "kind" => kind).set(u8::from(down));
+        }
+    }
+
+    fn set_peers(&self) {
+        let [mut verbs, mut tcp, mut down] = [0u32; 3];
+        for peer in &self.peers {
+            match (peer.with_verbs, peer.connected) {
+                (true, _) => verbs += 1,
+                (false, true) => tcp += 1,
+                (false, false) => down += 1,
+            }
+        }
+        for (state, count) in [("verbs", verbs), ("tcp", tcp), ("down", down)] {
+            gauge!("rdma_peers", "state" => state).set(count);
+        }
+        for peer in &self.peers {
+            gauge!("rdma_peer_up", "peer" => peer.name.clone()).set(u8::from(peer.connected));
+            counter!("rdma_peer_reconnects_total", "peer" => peer.name.clone())
+                .absolute(peer.reconnects);
+        }
+        for (state, count) in ["ready", "error", "connecting"]
+            .into_iter()
+            .zip(self.queue_pairs)
+        {
+            gauge!("rdma_queue_pairs", "state" => state).set(count as f64);
+        }
+    }
+
+    fn set_volumes(&self) {
+        gauge!("rdma_volumes").set(self.volumes as f64);
+        gauge!("rdma_volumes_unreadable").set(self.volumes_unreadable as f64);
+        gauge!("rdma_needles").set(self.needles as f64);
+        gauge!("rdma_follow_lag_seconds").set(self.follow_lag_seconds);
+    }
+
+    fn set_rings(&self) {
+        for (name, value) in [
+            ("rdma_uring_submissions_total", self.rings.submissions),
+            ("rdma_uring_completions_total", self.rings.completions),
+            ("rdma_uring_enters_total", self.rings.enters),
+            ("rdma_uring_overflows_total", self.rings.overflows),
+        ] {
+            counter!(name).absolute(value);
+        }
+    }
+
+    fn set_verbs(&self) {
+        let verbs = &self.verbs;
+        for (name, value) in [
+            ("rdma_verbs_posted_total", verbs.posted),
+            ("rdma_verbs_polls_hit_total", verbs.polls_hit),
+            ("rdma_verbs_sleeps_total", verbs.sleeps),
+        ] {
+            counter!(name).absolute(value);
+        }
+        for (status, count) in &verbs.completions {
+            counter!("rdma_verbs_completions_total", "status" => *status).absolute(*count);
+        }
     }
 }
 
-/// Exact up to 2^53, as everything in the exposition format.
-fn set(gauge: &Gauge, value: u64) {
-    #[allow(clippy::cast_precision_loss, reason = "see above")]
-    gauge.set(value as f64);
+impl Process {
+    /// Writes what the kernel says of the process; what it does not say is left out. CPU time is a
+    /// counter with a fraction, which the exporter's have not.
+    pub(super) fn write(&self, text: &mut Text) {
+        let count = |value: Option<u64>| value.map(|value| value as f64);
+        for (name, value) in [
+            ("process_cpu_seconds_total", self.cpu_seconds),
+            ("process_start_time_seconds", self.start_seconds),
+            ("process_resident_memory_bytes", count(self.resident_bytes)),
+            ("process_virtual_memory_bytes", count(self.virtual_bytes)),
+            ("process_open_fds", count(self.open_fds)),
+            ("process_max_fds", count(self.max_fds)),
+            ("process_threads", count(self.threads)),
+        ] {
+            if let Some(value) = value {
+                text.family(name).only(value);
+            }
+        }
+    }
 }

@@ -3,27 +3,43 @@
 
 use std::fs;
 
+use rustix::process::{Resource, getrlimit};
+
 /// What is measured of the process. None: the kernel did not say, and nothing is made up.
+#[derive(Debug, Default)]
 pub(super) struct Process {
+    /// User and system time, seconds.
+    pub cpu_seconds: Option<f64>,
+    /// When it started, seconds since 1970.
+    pub start_seconds: Option<f64>,
     /// Resident memory, bytes.
     pub resident_bytes: Option<u64>,
+    /// Virtual memory, bytes.
+    pub virtual_bytes: Option<u64>,
     /// Open descriptors.
     pub open_fds: Option<u64>,
+    /// The most there may be.
+    pub max_fds: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
 }
 
 impl Process {
     pub(super) fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kib = |name| field_after::<u64>(&status, name).map(|kib| kib * 1024);
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         Self {
-            resident_bytes: resident_bytes(),
+            cpu_seconds: cpu_seconds(&stat),
+            start_seconds: start_seconds(&stat),
+            resident_bytes: kib("VmRSS:"),
+            virtual_bytes: kib("VmSize:"),
             open_fds: open_fds(),
+            // None is a limit there is not.
+            max_fds: getrlimit(Resource::Nofile).current,
+            threads: field_after(&status, "Threads:"),
         }
     }
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let kib: u64 = field_after(&status, "VmRSS:")?;
-    Some(kib * 1024)
 }
 
 /// Without the one that the counting itself needs.
@@ -32,21 +48,25 @@ fn open_fds() -> Option<u64> {
     u64::try_from(count).ok()?.checked_sub(1)
 }
 
-/// When the process started, seconds since 1970.
-pub(super) fn start_time_seconds() -> Option<f64> {
-    let boot: u32 = field_after(&fs::read_to_string("/proc/stat").ok()?, "btime")?;
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the command in parentheses and may hold anything; the 22nd field, so the
-    // 20th after it, is the start in ticks since boot.
-    let ticks: u32 = stat
-        .rsplit_once(')')?
-        .1
+/// The field of /proc/self/stat that proc_pid_stat(5) counts as `number`, in ticks, as seconds.
+/// The second field is the command in parentheses and may hold anything.
+fn ticks(stat: &str, number: usize) -> Option<f64> {
+    let after_command = stat.rsplit_once(')')?.1;
+    let field = after_command
         .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()?;
+        .nth(number.checked_sub(3)?)?;
+    let ticks: u32 = field.parse().ok()?;
     let ticks_per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
-    Some(f64::from(boot) + f64::from(ticks) / f64::from(ticks_per_second))
+    Some(f64::from(ticks) / f64::from(ticks_per_second))
+}
+
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    Some(ticks(stat, 14)? + ticks(stat, 15)?)
+}
+
+fn start_seconds(stat: &str) -> Option<f64> {
+    let boot: u32 = field_after(&fs::read_to_string("/proc/stat").ok()?, "btime")?;
+    Some(f64::from(boot) + ticks(stat, 22)?)
 }
 
 /// The number that follows `name` on the line that begins with it.
@@ -61,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_process_started_after_boot_and_before_now() {
-        let started = start_time_seconds().expect("procfs tells");
+        let started = Process::now().start_seconds.expect("procfs tells");
         let now = std::time::SystemTime::now();
         let now = now
             .duration_since(std::time::UNIX_EPOCH)
@@ -78,5 +98,16 @@ mod tests {
         assert!(process.resident_bytes.expect("procfs tells") > 100_000);
         // Standard input, output and error, if nothing else.
         assert!(process.open_fds.expect("procfs tells") >= 3);
+        assert!(process.virtual_bytes > process.resident_bytes);
+        assert!(process.threads.expect("procfs tells") >= 1);
+    }
+
+    #[test]
+    fn the_time_spent_grows_with_what_is_done() {
+        let before = Process::now().cpu_seconds.expect("procfs tells");
+        let mut value = 1u64;
+        while Process::now().cpu_seconds.expect("procfs tells") <= before {
+            value = std::hint::black_box((0..100_000).fold(value, u64::wrapping_mul));
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
@@ -19,6 +20,7 @@ use slab::Slab;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::counters::{Counters, count};
 use super::locate::Locate;
 use super::plan::{Piece, Plan};
 use super::transfer::{Flight, Outcome, ReadError, Transfer};
@@ -56,6 +58,7 @@ pub(super) struct State {
     operations: Slab<Operation>,
     ring: IoUring,
     fixed: bool,
+    counters: Arc<Counters>,
 }
 
 impl std::fmt::Debug for State {
@@ -84,6 +87,17 @@ impl DataRing {
     /// # Errors
     /// When there can be no ring at all.
     pub fn new(pool: &Arc<Pool>) -> io::Result<(Rc<Self>, Registration)> {
+        Self::counted(pool, Arc::default())
+    }
+
+    /// The same, of which `counters` tell what it does. No other ring may have them.
+    ///
+    /// # Errors
+    /// When there can be no ring at all.
+    pub fn counted(
+        pool: &Arc<Pool>,
+        counters: Arc<Counters>,
+    ) -> io::Result<(Rc<Self>, Registration)> {
         let ring = IoUring::builder()
             .setup_coop_taskrun()
             .setup_single_issuer()
@@ -97,6 +111,7 @@ impl DataRing {
             operations: Slab::with_capacity(ENTRIES as usize),
             ring,
             fixed: matches!(registration, Registration::Fixed(_)),
+            counters,
         };
         let ring = Self {
             state: RefCell::new(state),
@@ -160,7 +175,11 @@ impl DataRing {
             if self.state().ring.submission().is_empty() {
                 return;
             }
-            let submitted = self.state().ring.submit();
+            let submitted = {
+                let state = self.state();
+                count(&state.counters.enters);
+                state.ring.submit()
+            };
             let again = self.reap();
             match submitted {
                 Ok(_) if !again => return,
@@ -186,9 +205,15 @@ impl DataRing {
         let mut requeued = false;
         loop {
             let mut state = self.state();
-            let Some(entry) = state.ring.completion().next() else {
+            let mut queue = state.ring.completion();
+            let Some(entry) = queue.next() else {
+                let lost = u64::from(queue.overflow());
+                drop(queue);
+                state.counters.overflows.store(lost, Ordering::Relaxed);
                 return requeued;
             };
+            drop(queue);
+            count(&state.counters.completions);
             let finished = state.complete(entry.user_data(), entry.result(), &mut requeued);
             drop(state);
             // The buffer's return to the pool may wake others; not while the ring is borrowed.
@@ -314,6 +339,7 @@ impl State {
         let pushed = unsafe { self.ring.submission().push(&entry) };
         // The queue has ENTRIES places and `is_full` keeps operations to as many.
         debug_assert!(pushed.is_ok(), "submission queue full");
+        count(&self.counters.submissions);
     }
 
     /// Handles one completion; a transfer that is over and nobody's is returned.

@@ -8,11 +8,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::locate::Locate;
 use super::plan::{PIECE_BYTES, Piece, Plan};
 use super::ring::DataRing;
 use crate::pool::{Buffer, InFlight, Quarantined, Reserved};
+use crate::telemetry::{Stage, StageClock, Stamp};
 
 /// Why a read did not land.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,9 @@ pub(super) struct Transfer {
     outstanding: u32,
     failure: Option<ReadError>,
     waker: Option<Waker>,
+    /// When its first piece was queued, and when its last one had completed.
+    submitted: Option<Stamp>,
+    completed: Option<Stamp>,
     /// It is in the ring's line for a place.
     in_line: bool,
 }
@@ -97,6 +102,8 @@ impl Transfer {
             outstanding: 0,
             failure: None,
             waker: None,
+            submitted: None,
+            completed: None,
             in_line: false,
         }
     }
@@ -110,6 +117,9 @@ impl Transfer {
             let at = piece.file_offset;
             self.failure = Some(ReadError::Truncated { at });
             return None;
+        }
+        if self.next == 0 {
+            self.submitted = Some(Stamp::now());
         }
         let number = self.next;
         self.next += 1;
@@ -146,6 +156,9 @@ impl Transfer {
             Outcome::Failed(error) => {
                 self.failure.get_or_insert(error);
             }
+        }
+        if self.outstanding == 0 && self.base == self.pieces {
+            self.completed = Some(Stamp::now());
         }
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -279,6 +292,20 @@ impl Flight {
             "bytes {range:?} have not landed"
         );
         self.ring.with_landed(self.key, number, range, look)
+    }
+
+    /// Gives the time of a read that has landed to its stages, and returns how long it was from the
+    /// submission to the last completion. A read of nothing took no time.
+    pub fn lap(&self, clock: &StageClock) -> Duration {
+        let state = self.ring.state();
+        let transfer = state.transfers.get(self.key);
+        let times = transfer.and_then(|t| t.submitted.zip(t.completed));
+        let Some((submitted, completed)) = times else {
+            return Duration::ZERO;
+        };
+        clock.lap(Stage::Submit, submitted);
+        clock.lap(Stage::Transport, completed);
+        completed.since(submitted)
     }
 
     /// Waits until everything has landed and takes the buffer back.

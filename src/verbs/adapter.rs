@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ibverbs_sys::ibv_port_state;
@@ -16,7 +16,10 @@ use super::endpoint::{Endpoint, random_psn};
 use super::error::{OpenError, VerbsError};
 use super::gid::{Gid, GidInfo, GidKind};
 use super::memory::{MemoryRegion, ProtectionDomain};
+use super::rate::port_rate;
+use super::status::WcStatus;
 use crate::pool::{Pool, REGION_BYTES};
+use crate::telemetry::VerbsState;
 
 /// What the device may do with the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub struct Adapter {
     /// Queue pairs an event said are broken, of those that exist.
     fatal: Mutex<HashSet<u32>>,
     counters: Counters,
+    /// Nominal rate of the port, bytes a second; 0 when the device does not say.
+    rate: AtomicU64,
     /// For responders, which complete nothing.
     silent: Arc<CompletionQueue>,
     regions: Vec<MemoryRegion>,
@@ -93,6 +98,7 @@ impl Adapter {
         };
         let domain = ProtectionDomain::new(&context).map_err(refused("a protection domain"))?;
         let silent = CompletionQueue::silent(&context).map_err(refused("a completion queue"))?;
+        let rate = context.port(port.number).map_or(0, |port| port_rate(&port));
         Ok(Self {
             regions: register(&domain, pool, access)?,
             device: device.clone(),
@@ -107,6 +113,7 @@ impl Adapter {
             gone: AtomicBool::new(false),
             fatal: Mutex::default(),
             counters: Counters::default(),
+            rate: AtomicU64::new(rate),
             silent,
             domain,
         })
@@ -183,6 +190,33 @@ impl Adapter {
         self.fatal_pairs().contains(&qpn)
     }
 
+    /// What a scrape tells of a device, or of there being none.
+    pub fn state(adapter: Option<&Self>) -> VerbsState {
+        let none = Counters::default();
+        let counters = adapter.map_or(&none, Self::counters);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let completed = counters.completed_by_status.iter().map(load);
+        let rate = adapter.map_or(0, |a| load(&a.rate));
+        VerbsState {
+            posted: load(&counters.posted),
+            completions: WcStatus::ALL
+                .iter()
+                .map(|status| status.as_str())
+                .zip(completed)
+                .collect(),
+            polls_hit: load(&counters.polls_hit),
+            sleeps: load(&counters.sleeps),
+            rate: (rate > 0).then_some(rate as f64),
+        }
+    }
+
+    /// Queue pairs there are, and how many of them an event said are broken.
+    pub fn queue_pairs(&self) -> (u64, u64) {
+        let broken = self.fatal_pairs().len() as u64;
+        let open = self.counters.queue_pairs_open.load(Ordering::Relaxed);
+        (open, broken.min(open))
+    }
+
     /// What has been counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
@@ -226,6 +260,7 @@ impl Adapter {
     fn find_port(&self) -> io::Result<bool> {
         let port = self.context().port(self.port)?;
         self.lid.store(port.lid, Ordering::Relaxed);
+        self.rate.store(port_rate(&port), Ordering::Relaxed);
         let own = |g: &GidInfo| g.gid == self.gid && g.kind == self.gid_kind;
         let mut found = self.context().gid(self.port, self.gid_index())?.filter(own);
         if found.is_none() {

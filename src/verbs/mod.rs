@@ -30,6 +30,7 @@ mod memory;
 mod plan;
 mod queue;
 mod queue_pair;
+mod rate;
 mod requester;
 mod responder;
 mod status;

@@ -86,7 +86,13 @@ fn settings_of(example: &str, unset: &[&str]) -> (String, usize) {
     (settings.join("\n"), settings.len() + without.len())
 }
 
-const UNSET: [&str; 4] = ["index_dir", "device_port", "gid_index", "peer_secret_file"];
+const UNSET: [&str; 5] = [
+    "index_dir",
+    "device_port",
+    "gid_index",
+    "peer_secret_file",
+    "histogram_buckets",
+];
 
 #[test]
 fn the_example_has_every_key_at_its_default() {

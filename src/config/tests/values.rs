@@ -124,6 +124,14 @@ fn a_wrong_unit_or_type_in_the_file_is_refused_with_the_line_and_what_is_allowed
             "256 is out of range; allowed: an integer from 0 to 255",
         ),
         (
+            "log_format = \"xml\"",
+            "\"xml\" is unknown; allowed: text, json",
+        ),
+        (
+            "client_series = 1001",
+            "1001 is out of range; allowed: an integer from 0 to 1000",
+        ),
+        (
             "transport = \"rdma\"",
             "\"rdma\" is unknown; allowed: auto, verbs, tcp",
         ),

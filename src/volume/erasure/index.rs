@@ -144,7 +144,7 @@ mod tests {
         let swapped = [&bytes[17 * 20..], &bytes[..17 * 20]].concat();
         let twice = [&bytes[..17], &bytes[..17]].concat();
         let garbage: Vec<u8> = (0..16 * 17 * 4_u32)
-            .map(|i| (i * i * 31 >> 3) as u8)
+            .map(|i| ((i * i * 31) >> 3) as u8)
             .collect();
         for bad in [&bytes[..17 * 40 - 3], &swapped, &twice, &garbage] {
             for told in [None, Some(OffsetWidth::Five)] {

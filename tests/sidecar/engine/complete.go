@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"time"
 )
@@ -36,7 +37,8 @@ type completions struct {
 
 func newCompletions(delay time.Duration, flush func()) *completions {
 	q := &completions{delay: delay}
-	q.timer = time.AfterFunc(delay, flush)
+	// Stopped before it can run: flush needs what is not made yet, and this goroutine may be kept waiting.
+	q.timer = time.AfterFunc(math.MaxInt64, flush)
 	q.timer.Stop()
 	return q
 }

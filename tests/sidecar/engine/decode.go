@@ -50,6 +50,8 @@ type startReadResponse struct {
 	needleSize    uint64
 	transport     string
 	crcVerified   bool
+	completionNs  uint64
+	elapsedNs     uint64
 }
 
 type completeReadResponse struct {
@@ -205,6 +207,10 @@ func (r *startReadResponse) field(d *decoder, key []byte) (err error) {
 		r.transport, err = d.transport()
 	case "crc_verified":
 		r.crcVerified, err = d.bool()
+	case "completion_ns":
+		r.completionNs, err = d.d.DecodeUint64()
+	case "elapsed_ns":
+		r.elapsedNs, err = d.d.DecodeUint64()
 	default:
 		err = d.skip(0)
 	}

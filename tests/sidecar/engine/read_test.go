@@ -31,6 +31,9 @@ func TestEveryNeedleOfARealVolumeIsIdenticalHoweverItIsRead(t *testing.T) {
 		if view.CRC() != crc32.Checksum(needle.Data, castagnoli) || !view.CRCVerified() || view.Transport() != "local" {
 			t.Errorf("needle %d: CRC %08x, verified %v, by %q", needle.ID, view.CRC(), view.CRCVerified(), view.Transport())
 		}
+		if took := view.EngineTime(); took <= 0 || view.CompletionTime() > took {
+			t.Errorf("needle %d: the read took %v of the engine's %v", needle.ID, view.CompletionTime(), took)
+		}
 		if err := view.Close(); err != nil {
 			t.Error(err)
 		}

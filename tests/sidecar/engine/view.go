@@ -15,16 +15,18 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // View is a lease on bytes in the engine's pool. Its methods may be called from several
 // goroutines; Close only after the last use of the bytes.
 type View struct {
-	client     *Client
-	pool       *mapping
-	data       []byte
-	session    string
-	needleSize uint64
-	crc        uint32
-	verified   bool
-	transport  string
-	deadline   time.Time
-	closed     atomic.Bool
+	client         *Client
+	pool           *mapping
+	data           []byte
+	session        string
+	needleSize     uint64
+	crc            uint32
+	verified       bool
+	transport      string
+	completionTime time.Duration
+	engineTime     time.Duration
+	deadline       time.Time
+	closed         atomic.Bool
 	// The CRC-32C of the bytes as computed here, with crcComputed set once it is.
 	computed atomic.Uint64
 }
@@ -57,8 +59,14 @@ func (c *Client) newView(conn *conn, r Request) (*View, error) {
 		client: c, pool: conn.pool.retain(), data: data,
 		session: reply.session, needleSize: reply.needleSize,
 		crc: reply.crc, verified: reply.crcVerified, transport: reply.transport,
+		completionTime: nanoseconds(reply.completionNs), engineTime: nanoseconds(reply.elapsedNs),
 		deadline: conn.sentAt.Add(leaseTime(reply.expiresAtNs, conn.sentAt, time.Now(), r.Timeout)),
 	}, nil
+}
+
+// nanoseconds is the duration of ns, or the longest there is.
+func nanoseconds(ns uint64) time.Duration {
+	return time.Duration(min(ns, math.MaxInt64))
 }
 
 // leaseTime is how long a lease lasts, counted from when its request was sent. The engine gives
@@ -105,6 +113,14 @@ func (v *View) CRCVerified() bool { return v.verified }
 
 // Transport returns how the bytes came into the pool: "local", "verbs" or "tcp".
 func (v *View) Transport() string { return v.transport }
+
+// CompletionTime returns how long the engine's read took from its submission to its last
+// completion, or 0 where the engine did not say.
+func (v *View) CompletionTime() time.Duration { return v.completionTime }
+
+// EngineTime returns how long the engine took from the request's last byte until it had made its
+// reply, or 0 where it did not say.
+func (v *View) EngineTime() time.Duration { return v.engineTime }
 
 // Deadline returns when the engine may take the buffer back, on this process's monotonic clock,
 // or a little earlier, never later.

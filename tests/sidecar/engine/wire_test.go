@@ -160,10 +160,12 @@ func TestEveryFieldOfAStartReadResponseIsRead(t *testing.T) {
 		"session_id": "s", "local_addr": uint64(1 << 40), "local_key": 1, "transfer_size": 5,
 		"expected_crc": uint32(0x9a71bb4c), "expires_at_ns": uint64(1 << 60), "pool_offset": 0,
 		"needle_size": 9, "transport": "local", "crc_verified": true, "request_id": 3,
+		"completion_ns": 70, "elapsed_ns": uint64(1 << 40),
 	}}))
 	want := startReadResponse{
 		session: "s", transferSize: 5, crc: 0x9a71bb4c, expiresAtNs: 1 << 60,
 		hasPoolOffset: true, needleSize: 9, transport: "local", crcVerified: true,
+		completionNs: 70, elapsedNs: 1 << 40,
 	}
 	if err != nil || r.start != want || r.id != 3 || !r.hasID {
 		t.Errorf("got %+v, %v", r, err)

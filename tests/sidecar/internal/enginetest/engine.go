@@ -42,7 +42,7 @@ type Engine struct {
 // Run starts an engine that serves the volumes in dir, its socket in a directory of its own, with
 // further arguments of `rdma-engine server`. It is ready when Run returns.
 func Run(dir string, args ...string) (*Engine, error) {
-	binary, err := findBinary()
+	binary, err := FindBinary()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (e *Engine) Restart() error {
 	logged := len(e.Log())
 	e.cmd = exec.Command(e.args[0], e.args[1:]...)
 	e.cmd.Stdout, e.cmd.Stderr = &e.log, &e.log
-	e.cmd.Env = environment()
+	e.cmd.Env = Environment()
 	// Should this process end without stopping the engine, as after a test's timeout, the kernel
 	// does. It goes by the thread that started the engine, which therefore has to stay.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -107,8 +107,8 @@ func (e *Engine) Restart() error {
 	return e.waitReady(logged)
 }
 
-// environment is this process's without what would configure the engine.
-func environment() []string {
+// Environment is this process's without what would configure the engine.
+func Environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		return strings.HasPrefix(variable, "RDMA_")
 	})
@@ -200,7 +200,8 @@ func Root() string {
 	return filepath.Join(filepath.Dir(file), "..", "..", "..", "..")
 }
 
-func findBinary() (string, error) {
+// FindBinary returns the path of the engine: ENGINE_BIN, or what cargo has built.
+func FindBinary() (string, error) {
 	if path := os.Getenv("ENGINE_BIN"); path != "" {
 		if _, err := os.Stat(path); err != nil {
 			return "", fmt.Errorf("ENGINE_BIN: %w", err)

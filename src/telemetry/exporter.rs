@@ -1,0 +1,171 @@
+//! Where what is counted goes: counters and gauges to the exporter for Prometheus, histograms to
+//! [`Buckets`], because the exporter keeps every sample and adds it to each bucket later.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit,
+    describe_counter, describe_gauge, with_local_recorder,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+use super::families::{FAMILIES, Kind};
+use super::histogram::{Bounds, Buckets};
+use super::text::Text;
+
+/// Whether anything is counted: not in a build that shows what counting costs.
+pub(super) const COUNTS: bool = !cfg!(feature = "noop-metrics");
+
+/// What `metrics::counter!`, `gauge!` and `histogram!` register with.
+#[derive(Debug)]
+pub(super) struct Exporter {
+    prometheus: PrometheusRecorder,
+    /// Bounds of the histograms of times.
+    seconds: Arc<Bounds>,
+    /// Those of others, by name.
+    bounds: Vec<(&'static str, Arc<Bounds>)>,
+    histograms: Mutex<Vec<(Key, Arc<Buckets>)>>,
+}
+
+impl Exporter {
+    /// One that knows all families, with the histograms' bounds: `seconds`, but for those named
+    /// in `bounds`.
+    pub fn new(seconds: Arc<Bounds>, bounds: Vec<(&'static str, Arc<Bounds>)>) -> Self {
+        let exporter = Self {
+            // No idle timeout: it would orphan the handles.
+            prometheus: PrometheusBuilder::new().build_recorder(),
+            seconds,
+            bounds,
+            histograms: Mutex::default(),
+        };
+        with_local_recorder(&exporter, || {
+            for family in FAMILIES {
+                match family.kind {
+                    Kind::Counter => describe_counter!(family.name, family.help),
+                    Kind::Gauge => describe_gauge!(family.name, family.help),
+                    // Described where they are written.
+                    Kind::Histogram => {}
+                }
+            }
+        });
+        exporter
+    }
+
+    /// Writes all that was counted.
+    pub fn write(&self, text: &mut Text) {
+        text.append(&self.prometheus.handle().render());
+        let histograms = self.histograms();
+        for family in FAMILIES.iter().filter(|f| f.kind == Kind::Histogram) {
+            let mut samples = text.family(family.name);
+            for (key, buckets) in histograms.iter().filter(|(k, _)| k.name() == family.name) {
+                let labels: Vec<_> = key.labels().map(|l| (l.key(), l.value())).collect();
+                samples.histogram(&labels, buckets);
+            }
+        }
+    }
+
+    fn histograms(&self) -> MutexGuard<'_, Vec<(Key, Arc<Buckets>)>> {
+        let histograms = self.histograms.lock();
+        histograms.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorder for Exporter {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.prometheus.describe_counter(key, unit, description);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.prometheus.describe_gauge(key, unit, description);
+    }
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        let counter = self.prometheus.register_counter(&literal(key), metadata);
+        if COUNTS { counter } else { Counter::noop() }
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.prometheus.register_gauge(&literal(key), metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let mut histograms = self.histograms();
+        let known = histograms.iter().find(|(known, _)| known == key);
+        let buckets = known.map(|(_, buckets)| Arc::clone(buckets));
+        let buckets = buckets.unwrap_or_else(|| {
+            let bounds = self.bounds.iter().find(|(name, _)| *name == key.name());
+            let bounds = bounds.map_or(&self.seconds, |(_, bounds)| bounds);
+            let buckets = Arc::new(Buckets::new(bounds));
+            histograms.push((key.clone(), Arc::clone(&buckets)));
+            buckets
+        });
+        if COUNTS {
+            Histogram::from_arc(buckets)
+        } else {
+            Histogram::noop()
+        }
+    }
+}
+
+/// `key` with every backslash doubled in its labels. The exporter takes a backslash before another
+/// or before a quote for an escape that is already there, and two clients' names might become one.
+fn literal(key: &Key) -> Key {
+    let double = |label: &Label| {
+        let value = label.value().replace('\\', "\\\\");
+        Label::new(label.key().to_owned(), value)
+    };
+    let labels: Vec<Label> = key.labels().map(double).collect();
+    Key::from_parts(key.name().to_owned(), labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::counter;
+
+    use super::*;
+
+    fn page(exporter: &Exporter) -> String {
+        let mut text = Text::with_capacity(0);
+        exporter.write(&mut text);
+        text.finish()
+    }
+
+    fn exporter() -> Exporter {
+        Exporter::new(Bounds::seconds(&[1.0]), Vec::new())
+    }
+
+    #[test]
+    fn a_label_is_shown_as_it_is_whatever_it_holds() {
+        let exporter = exporter();
+        for (name, shown) in [
+            (r"a\b", r"a\\b"),
+            (r"a\\b", r"a\\\\b"),
+            (r#"a"} 1"#, r#"a\"} 1"#),
+            (r#"a\"} 1"#, r#"a\\\"} 1"#),
+            ("a\n", r"a\n"),
+            ("a\\\n", r"a\\\n"),
+            ("a\\", r"a\\"),
+        ] {
+            let reads =
+                || counter!("rdma_client_reads_total", "client" => name.to_owned()).absolute(0);
+            with_local_recorder(&exporter, reads);
+            let sample = format!("\nrdma_client_reads_total{{client=\"{shown}\"}} 0\n");
+            assert_eq!(page(&exporter).matches(&sample).count(), 1, "{name:?}");
+        }
+    }
+
+    #[cfg(not(feature = "noop-metrics"))]
+    #[test]
+    fn handles_of_one_name_and_labels_are_of_one_histogram() {
+        let exporter = exporter();
+        for stage in ["verify", "verify", "reply"] {
+            let handle = || metrics::histogram!("rdma_read_stage_seconds", "stage" => stage);
+            with_local_recorder(&exporter, handle).record(0.5);
+        }
+        let page = page(&exporter);
+        assert!(page.contains("\nrdma_read_stage_seconds_count{stage=\"verify\"} 2\n"));
+        assert!(page.contains("\nrdma_read_stage_seconds_count{stage=\"reply\"} 1\n"));
+    }
+}

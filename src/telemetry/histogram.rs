@@ -1,0 +1,201 @@
+//! Histograms with fixed buckets. An observation is a search among the bounds and two atomic
+//! additions: nothing is allocated, kept or sorted later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use metrics::HistogramFn;
+
+/// The most buckets a histogram may have.
+pub const BUCKETS_MAX: usize = 512;
+/// Parts a histogram is kept in. Threads of one number modulo this share a part.
+const SHARDS: usize = 4;
+
+/// The part the calling thread adds to.
+fn shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    }
+    SHARD.with(|shard| *shard)
+}
+
+/// Upper bounds of buckets.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    /// As they are exported, and +Inf.
+    texts: Vec<String>,
+    /// In what is counted: whole nanoseconds, bytes, or kilobytes a second.
+    counted: Vec<u64>,
+    /// Counted units in an exported one.
+    scale: f64,
+}
+
+impl Bounds {
+    /// Bounds of times in seconds, which are counted in nanoseconds: a sum of 584 years. Those
+    /// below a nanosecond are zero.
+    pub fn seconds(bounds: &[f64]) -> Arc<Self> {
+        Self::scaled(bounds, 1e9)
+    }
+
+    /// Bounds of what is counted in units of which one exported unit has `scale`.
+    pub fn scaled(bounds: &[f64], scale: f64) -> Arc<Self> {
+        // A float's product may miss the whole number meant by its last bit.
+        let counted = bounds.iter().map(|b| (b * scale + 1e-6).floor() as u64);
+        let texts = bounds.iter().map(f64::to_string);
+        Arc::new(Self {
+            texts: texts.chain(["+Inf".to_owned()]).collect(),
+            counted: counted.collect(),
+            scale,
+        })
+    }
+
+    /// As they are exported, and +Inf.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(String::as_str)
+    }
+}
+
+/// Bounds from 10^`from` to 10^`to`, `each` a decade at equal ratios, to four digits.
+pub(super) fn decades(from: i32, to: i32, each: i32) -> Vec<f64> {
+    let bound = |i: i32| {
+        let exact = 10f64.powf(f64::from(i) / f64::from(each));
+        // Four digits are a text that is always the same, and a whole number of nanoseconds
+        // from a microsecond on.
+        format!("{exact:.3e}").parse().unwrap_or(exact)
+    };
+    (from * each..=to * each).map(bound).collect()
+}
+
+/// A distribution of observed values.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    bounds: Arc<Bounds>,
+    shards: [Shard; SHARDS],
+}
+
+#[derive(Debug)]
+struct Shard {
+    /// Observations by bucket; the last is for those beyond all bounds.
+    counts: Box<[AtomicU64]>,
+    /// Sum of what was observed, in counted units.
+    sum: AtomicU64,
+}
+
+/// What a histogram held when it was asked.
+pub(super) struct Reading {
+    /// Observations by bucket, the last beyond all bounds.
+    pub counts: Vec<u64>,
+    /// Their sum.
+    pub sum: f64,
+}
+
+impl Buckets {
+    /// Empty ones.
+    pub fn new(bounds: &Arc<Bounds>) -> Self {
+        let buckets = bounds.counted.len() + 1;
+        let shard = |_| Shard {
+            counts: (0..buckets).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0),
+        };
+        Self {
+            bounds: Arc::clone(bounds),
+            shards: std::array::from_fn(shard),
+        }
+    }
+
+    /// Upper bounds of the buckets.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// What they hold now.
+    pub fn read(&self) -> Reading {
+        let mut counts = vec![0; self.bounds.counted.len() + 1];
+        let mut sum = 0.0;
+        for shard in &self.shards {
+            for (count, part) in counts.iter_mut().zip(&shard.counts) {
+                *count += part.load(Ordering::Relaxed);
+            }
+            sum += shard.sum.load(Ordering::Relaxed) as f64 / self.bounds.scale;
+        }
+        Reading { counts, sum }
+    }
+}
+
+impl HistogramFn for Buckets {
+    fn record(&self, value: f64) {
+        // To the nearest: a time of up to 13 days is to the nanosecond what was measured.
+        let value = (value * self.bounds.scale + 0.5) as u64;
+        let bucket = self.bounds.counted.partition_point(|&bound| bound < value);
+        let shard = &self.shards[shard()];
+        shard.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        shard.sum.fetch_add(value, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use metrics::Histogram;
+
+    use super::*;
+
+    #[test]
+    fn bounds_rise_by_equal_ratios_and_are_whole_nanoseconds() {
+        let bounds = decades(-6, 1, 25);
+        assert_eq!(bounds.len(), 176);
+        assert_eq!((bounds[0], bounds[1], bounds[175]), (1e-6, 1.096e-6, 10.0));
+        for pair in bounds.windows(2) {
+            assert!(pair[1] / pair[0] < 1.1, "{pair:?}");
+        }
+        let seconds = Bounds::seconds(&bounds);
+        assert_eq!(seconds.counted[..3], [1000, 1096, 1202]);
+        assert_eq!(seconds.counted[175], 10_000_000_000);
+    }
+
+    #[test]
+    fn a_value_at_a_bound_is_within_it_and_one_beyond_all_is_counted() {
+        let buckets = Buckets::new(&Bounds::seconds(&[0.001, 0.01]));
+        for us in [1, 1000, 1001, 10_000, 10_001] {
+            buckets.record(Duration::from_micros(us).as_secs_f64());
+        }
+        let reading = buckets.read();
+        assert_eq!(reading.counts, [2, 2, 1]);
+        assert!((reading.sum - 0.022_003).abs() < 1e-12, "{}", reading.sum);
+    }
+
+    #[test]
+    fn a_sum_of_times_is_exact_although_they_came_as_fractions() {
+        for nanos in [1, 1_000_000_007, 86_399_999_999_999, 999_999_999_999_999] {
+            let buckets = Arc::new(Buckets::new(&Bounds::seconds(&[1.0])));
+            Histogram::from_arc(Arc::clone(&buckets)).record(Duration::from_nanos(nanos));
+            let sum: u64 = (buckets.shards.iter())
+                .map(|shard| shard.sum.load(Ordering::Relaxed))
+                .sum();
+            assert_eq!(sum, nanos);
+        }
+    }
+
+    #[test]
+    fn what_many_threads_observe_is_all_there() {
+        let buckets = Buckets::new(&Bounds::scaled(&[2.0], 1.0));
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SHARDS {
+                scope.spawn(|| (0..1000).for_each(|_| buckets.record(3.0)));
+            }
+        });
+        let reading = buckets.read();
+        let observations = 2 * SHARDS as u64 * 1000;
+        assert_eq!(reading.counts, [0, observations]);
+        assert_eq!(reading.sum, 3.0 * observations as f64);
+    }
+
+    #[test]
+    fn the_longest_time_is_counted() {
+        let buckets = Buckets::new(&Bounds::seconds(&[1.0]));
+        buckets.record(Duration::MAX.as_secs_f64());
+        assert_eq!(buckets.read().counts, [0, 1]);
+    }
+}

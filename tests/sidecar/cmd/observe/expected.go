@@ -1,0 +1,41 @@
+package main
+
+import "strings"
+
+const beforeTheLoad = "the daemons are started after Prometheus"
+
+// induced are the alerts that must see what the load causes, and what that is.
+var induced = map[string]string{
+	"RdmaEngineDown":               beforeTheLoad,
+	"RdmaTargetDown":               "the target is stopped for a while",
+	"RdmaPeerDown":                 "the target is stopped for a while",
+	"RdmaPoolExhausted":            "a client holds almost all of a pool",
+	"RdmaPoolFillingUp":            "a client holds almost all of a pool",
+	"RdmaSessionLimitNear":         "a client holds almost all sessions",
+	"RdmaLatencyBudgetBurnsFast":   "the target is paused again and again while many read from it",
+	"RdmaLatencyBudgetBurnsSlowly": "the target is paused again and again while many read from it",
+	"RdmaChecksumErrors stored":    "a client asks for a damaged needle",
+}
+
+// uncaused are the alerts that must see nothing, and why there is nothing to see.
+var uncaused = map[string]string{
+	"RdmaScrapeStale":           "every daemon is in the scrape configuration all the time",
+	"RdmaNoEngineScraped":       "there are two",
+	"RdmaChecksumErrors client": "no client sees other bytes than the engine",
+	"RdmaFallbackInUse":         "a fallback is one from a device, and the daemons have none",
+}
+
+// absentMetrics are those that are not there in this run, and why.
+var absentMetrics = map[string]string{
+	"rdma_device_rate_bytes_per_second": "there is no device",
+}
+
+// mayBeEmpty says why an expression may have no data, "" if it may not.
+func mayBeEmpty(expr string) string {
+	for metric, reason := range absentMetrics {
+		if strings.Contains(expr, metric) {
+			return reason
+		}
+	}
+	return ""
+}
