@@ -75,6 +75,7 @@ impl Worker {
         };
         let times = (started.into_std(), deadline.into_std());
         let admission = engine.sessions.admit(client, opening, times)?;
+        span.record("session", tracing::field::display(admission.id().short()));
 
         let landed =
             tokio::time::timeout_at(deadline, self.fetch(client, request, deadline, clock))
@@ -85,7 +86,8 @@ impl Worker {
                         format!("the read took longer than its {timeout:?}"),
                     ))
                 })
-                .map_err(|e| engine.explain(request, e))?;
+                .map_err(|e| engine.explain(request, e))
+                .inspect_err(|e| tracing::debug!(result = e.code.as_str(), "session ended"))?;
 
         clock.lap(Stage::Verify, Stamp::now());
         self.count(request, &landed, who);
@@ -108,7 +110,7 @@ impl Worker {
         };
         clock.lap(Stage::Reply, Stamp::now());
         let stages = clock.stages();
-        describe(span, admission.id(), landed.transport, &stages);
+        describe(span, landed.transport, &stages);
         let session = admission.hold(Held {
             lease,
             transfer_size,
@@ -169,6 +171,10 @@ impl Worker {
             };
             match volumes.read(id, place.collection, read).await {
                 Err(error) if error.code == Code::VolumeNotFound && !self.links.is_empty() => {}
+                Err(error) => {
+                    self.engine.metrics.local_read_failed(error.code);
+                    return Err(error);
+                }
                 landed => return landed,
             }
         }
@@ -193,13 +199,12 @@ fn names_memory(request: &StartRead) -> bool {
 }
 
 /// Tells the span what is known of the read now.
-fn describe(span: &Span, session: SessionId, transport: Transport, stages: &Stages) {
+fn describe(span: &Span, transport: Transport, stages: &Stages) {
     if span.is_disabled() {
         return;
     }
     let [buffer_wait, submit, transport_time, verify, reply] = stages.map(|s| s.as_secs_f64());
-    span.record("session", tracing::field::display(session.short()))
-        .record("transport", transport.as_str())
+    span.record("transport", transport.as_str())
         .record("buffer_wait_seconds", buffer_wait)
         .record("submit_seconds", submit)
         .record("transport_seconds", transport_time)
@@ -226,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// Says which needle it was, and counts what an operator must know of.
+    /// Says which needle it was, and warns of what an operator must know of.
     fn explain(&self, request: &StartRead, error: Error) -> Error {
         let needle = format!(
             "volume {}, needle {:x}",
@@ -236,9 +241,6 @@ impl Engine {
             error.code,
             Code::ChecksumMismatch | Code::CorruptNeedle | Code::CorruptVolume
         );
-        if error.code == Code::ChecksumMismatch {
-            self.metrics.checksum_mismatches.increment(1);
-        }
         static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
         if integrity && let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
             tracing::warn!(suppressed, code = %error.code, needle, "{}", error.message);

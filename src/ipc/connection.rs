@@ -356,9 +356,13 @@ impl Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take()
-            && !self.link.is_closed()
-        {
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
+        if self.link.is_closed() {
+            let metrics = &self.worker.engine.metrics;
+            metrics.given_up(self.operation, self.begun.elapsed());
+        } else {
             let given_up = Error::new(Code::Internal, "the request was given up");
             self.send(ticket, Err(given_up), self.begun.elapsed());
         }

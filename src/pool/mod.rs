@@ -159,9 +159,9 @@ impl Pool {
 
     /// Reserves `bytes` in one piece for `owner`, waiting in line for them until `deadline`.
     ///
-    /// The line is first come, first served. Only a request of somebody who holds something, and
-    /// with it would hold more than half of the pool, is overtaken, by those of others: it may have
-    /// to wait until its own owner gives something back.
+    /// The line is first come, first served. Only a request of somebody who holds more than half of
+    /// the pool, or whose request does not fit beside what it holds, is overtaken, by those of others:
+    /// it may have to wait until its own owner gives something back.
     ///
     /// Dropping the future leaves the line.
     ///
@@ -277,12 +277,12 @@ impl Books {
         }
     }
 
-    /// Whether with `granules` more `owner` would hold more than half of the pool. What it holds
-    /// may then be all that is in the way: as much as does not fit beside it, or pieces that leave
-    /// no gap that is large enough.
+    /// Whether `owner` holds more than half of the pool, or so much that `granules` do not fit beside
+    /// it. What it holds may then be all that is in the way: for want of room, or as pieces that
+    /// leave no gap that is large enough.
     fn is_too_much(&self, owner: Owner, granules: u32, total: u32) -> bool {
         let held = self.held.get(&owner).copied().unwrap_or(0);
-        held > 0 && held.saturating_add(granules) > total / 2
+        held > total / 2 || granules > total - held.min(total)
     }
 
     /// Grants what now fits. What a waiter that has just gone did not take is returned, to be

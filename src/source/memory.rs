@@ -11,7 +11,7 @@ use crate::crc::{Crc32c, stored_matches};
 use crate::error::{Code, Error, Result};
 use crate::peer::message::Facts;
 use crate::pool::{Buffer, Reserved};
-use crate::telemetry::{Stage, StageClock, Stamp};
+use crate::telemetry::{Metrics, Stage, StageClock, Stamp};
 use crate::verbs::{ReadFailure, RemoteMemory, Requester, WcStatus};
 
 /// What is read of memory that a client names, if it does not say how much.
@@ -120,7 +120,12 @@ pub(super) async fn read_memory(
 
 impl Came {
     /// Makes sure that this is what was wanted, as far as the peer's word on it goes.
-    pub(super) fn check(self, facts: &Facts, wanted: &Wanted) -> Result<Landed, Failure> {
+    pub(super) fn check(
+        self,
+        facts: &Facts,
+        wanted: &Wanted,
+        metrics: &Metrics,
+    ) -> Result<Landed, Failure> {
         let window = wanted.checked_window(facts.needle_size, u64::MAX);
         if !window.is_ok_and(|window| window.end - window.start == facts.length) {
             return Err(broken("it gave another range than was asked for"));
@@ -136,6 +141,7 @@ impl Came {
             .stored
             .map(|stored| (stored, stored_matches(stored, self.crc)));
         if let Some((stored, false)) = stored {
+            metrics.checksum_mismatches.increment(1);
             return Err(Failure::OfPath(checksum_mismatch(stored, self.crc)));
         }
         let verified = facts.verified || stored.is_some();

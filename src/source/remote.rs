@@ -236,7 +236,9 @@ impl Remote<'_> {
             let outcome = match &path.via {
                 Via::Verbs(requester) => match path.conn.lease(read).await? {
                     Lent::Leased(loan) => {
-                        return read_lent(requester, &loan, wanted, buffer, clock).await;
+                        return self
+                            .read_lent(requester, &loan, wanted, buffer, clock)
+                            .await;
                     }
                     Lent::TooLong(more) => Outcome::TooLong(more),
                     Lent::Failed(failed) => Outcome::Failed(failed),
@@ -252,7 +254,7 @@ impl Remote<'_> {
                             transport: Transport::Tcp(*fallback),
                             completion: end.since(begun),
                         };
-                        return came.check(&facts, wanted);
+                        return came.check(&facts, wanted, self.metrics);
                     }
                     Fetched::TooLong(more) => Outcome::TooLong(more),
                     Fetched::Failed(failed) => Outcome::Failed(failed),
@@ -287,32 +289,33 @@ impl Remote<'_> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.reader.reserve(owner, bytes, deadline, clock).await
     }
-}
 
-async fn read_lent(
-    requester: &Rc<Requester>,
-    loan: &Loan,
-    wanted: &Wanted,
-    buffer: Buffer<Reserved>,
-    clock: &StageClock,
-) -> Result<Landed, Failure> {
-    let leased = &loan.leased;
-    let length = usize::try_from(leased.facts.length)
-        .ok()
-        .filter(|&length| length <= buffer.size_bytes());
-    let Some(length) = length else {
-        return Err(broken("it lent more than there is room for"));
-    };
-    let from = RemoteMemory {
-        addr: leased.addr,
-        rkey: leased.rkey,
-    };
-    let came = read_memory(requester, from, buffer, length).await?;
-    clock.lap(Stage::Transport, Stamp::now());
-    if leased.facts.crc.is_none() {
-        return Err(broken("it lent bytes without their checksum"));
+    async fn read_lent(
+        &self,
+        requester: &Rc<Requester>,
+        loan: &Loan,
+        wanted: &Wanted,
+        buffer: Buffer<Reserved>,
+        clock: &StageClock,
+    ) -> Result<Landed, Failure> {
+        let leased = &loan.leased;
+        let length = usize::try_from(leased.facts.length)
+            .ok()
+            .filter(|&length| length <= buffer.size_bytes());
+        let Some(length) = length else {
+            return Err(broken("it lent more than there is room for"));
+        };
+        let from = RemoteMemory {
+            addr: leased.addr,
+            rkey: leased.rkey,
+        };
+        let came = read_memory(requester, from, buffer, length).await?;
+        clock.lap(Stage::Transport, Stamp::now());
+        if leased.facts.crc.is_none() {
+            return Err(broken("it lent bytes without their checksum"));
+        }
+        came.check(&leased.facts, wanted, self.metrics)
     }
-    came.check(&leased.facts, wanted)
 }
 
 enum Outcome {

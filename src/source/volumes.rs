@@ -25,8 +25,8 @@ const CHECKS: usize = 64;
 #[derive(Debug)]
 pub struct Volumes {
     registry: Arc<Registry>,
-    /// When the last look at a volume's files began that a reader asked for.
-    checked: [Mutex<Instant>; CHECKS],
+    /// When the last look at a volume's files began that a reader asked for, and which volume's.
+    checked: [Mutex<(Instant, u32)>; CHECKS],
     /// When the last look at the directories began.
     scanned: Mutex<Instant>,
 }
@@ -36,7 +36,7 @@ impl Volumes {
     pub fn new(registry: Registry) -> Self {
         Self {
             registry: Arc::new(registry),
-            checked: std::array::from_fn(|_| Mutex::new(Instant::now())),
+            checked: std::array::from_fn(|_| Mutex::new((Instant::now(), 0))),
             scanned: Mutex::new(Instant::now()),
         }
     }
@@ -101,9 +101,10 @@ impl Volumes {
     async fn is_still_current(&self, volume: &Arc<Volume>, asked: Instant) -> Result<bool> {
         let id = volume.id();
         let mut checked = self.checked[id as usize % CHECKS].lock().await;
-        if *checked < asked {
-            tokio::time::sleep_until(*checked + RECHECK_INTERVAL).await;
-            *checked = Instant::now();
+        let (last, whose) = *checked;
+        if last < asked || whose != id {
+            tokio::time::sleep_until(last + RECHECK_INTERVAL).await;
+            *checked = (Instant::now(), id);
             if !self.registry.is_current(volume) {
                 self.look(move |registry| registry.look_for(id)).await?;
             }

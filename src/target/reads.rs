@@ -52,11 +52,16 @@ impl Connection {
                 }
             };
             let lent = tokio::select! {
-                lent = serving => lent,
-                () = connection.gone() => return,
+                lent = serving => lent.map_err(Some),
+                () = connection.gone() => Err(None),
+            };
+            let metrics = &connection.node.target.metrics;
+            let lent = match lent {
+                Ok(()) => Ok(()),
+                Err(Some(error)) => Err(error),
+                Err(None) => return metrics.given_up(operation, begun.elapsed()),
             };
             let label = lent.as_ref().map(|_| ()).map_err(|e| e.code);
-            let metrics = &connection.node.target.metrics;
             metrics.operation(operation, label, begun.elapsed());
             if let Err(error) = lent {
                 let who = connection.identity.get(&metrics.clients);
@@ -193,13 +198,14 @@ impl Connection {
         };
         let volumes = &target.volumes;
         let found = volumes.read(read.volume_id, collection, answer);
-        let found = tokio::time::timeout_at(deadline, found);
-        found.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                Code::NetworkTimeout,
-                format!("the needle could not be staged within {patience:?}"),
-            ))
-        })
+        let found = tokio::time::timeout_at(deadline, found).await;
+        let late = |_| {
+            let why = format!("the needle could not be staged within {patience:?}");
+            Err(Error::new(Code::NetworkTimeout, why))
+        };
+        found
+            .unwrap_or_else(late)
+            .inspect_err(|e| target.metrics.local_read_failed(e.code))
     }
 
     /// The same, from `volume`.

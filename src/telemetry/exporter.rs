@@ -1,5 +1,6 @@
 //! Where what is counted goes: counters and gauges to the exporter for Prometheus, histograms to
-//! [`Buckets`], because the exporter keeps every sample and adds it to each bucket later.
+//! [`Buckets`], because the exporter keeps every sample and later compares it with one bound after
+//! the other.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -94,7 +94,7 @@ pub struct AlreadyInstalled;
 #[derive(Debug)]
 pub struct Metrics {
     /// By operation and result: ok first, then the codes in their order.
-    operations: [[Counter; 1 + Code::ALL.len()]; Operation::LABELS.len()],
+    operations: [[Counter; 2 + Code::ALL.len()]; Operation::LABELS.len()],
     durations: [Histogram; Operation::LABELS.len()],
     errors: [Counter; Code::ALL.len()],
     bytes_read: Counter,
@@ -174,8 +174,8 @@ fn exporter(settings: &MetricsSettings) -> Exporter {
 }
 
 impl Metrics {
-    /// Nothing counted yet. What clients, volumes and peers add to the series later is registered
-    /// with the recorder that is in force where that happens, so a daemon needs
+    /// Nothing counted yet. What clients and volumes add to the series later is registered with the
+    /// recorder that is in force where that happens, so a daemon needs
     /// [`install`](Self::install).
     pub fn new(settings: &MetricsSettings) -> Self {
         let exporter = Arc::new(exporter(settings));
@@ -199,8 +199,11 @@ impl Metrics {
         let codes = Code::ALL.map(|code| code.as_str().to_lowercase());
         let operation = |kind: &'static str| {
             std::array::from_fn(|index| {
-                let code = index.checked_sub(1).and_then(|index| codes.get(index));
-                let result = code.map_or("ok".to_owned(), Clone::clone);
+                let result = match index.checked_sub(1) {
+                    None => "ok",
+                    Some(index) => codes.get(index).map_or("given_up", String::as_str),
+                };
+                let result = result.to_owned();
                 counter!("rdma_operations_total", "type" => kind, "result" => result)
             })
         };
@@ -247,6 +250,26 @@ impl Metrics {
         }
         self.operations[operation as usize][column].increment(1);
         self.durations[operation as usize].record(elapsed);
+    }
+
+    /// A request was given up, `elapsed` after its frame had come in whole, because who asked
+    /// has gone.
+    pub fn given_up(&self, operation: Operation, elapsed: Duration) {
+        self.operations[operation as usize][1 + Code::ALL.len()].increment(1);
+        self.durations[operation as usize].record(elapsed);
+    }
+
+    /// A read from a volume of this host failed: counted where its disk or its data is to blame.
+    pub fn local_read_failed(&self, code: Code) {
+        if code == Code::ChecksumMismatch {
+            self.checksum_mismatches.increment(1);
+        }
+        if matches!(
+            code,
+            Code::IoError | Code::CorruptNeedle | Code::CorruptVolume | Code::ChecksumMismatch
+        ) {
+            self.attempt_failed(Transport::Local);
+        }
     }
 
     /// `count` bytes of a needle landed for a client.

@@ -55,9 +55,9 @@ fn ticks(stat: &str, number: usize) -> Option<f64> {
     let field = after_command
         .split_whitespace()
         .nth(number.checked_sub(3)?)?;
-    let ticks: u32 = field.parse().ok()?;
+    let ticks: u64 = field.parse().ok()?;
     let ticks_per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
-    Some(f64::from(ticks) / f64::from(ticks_per_second))
+    Some(ticks as f64 / f64::from(ticks_per_second))
 }
 
 fn cpu_seconds(stat: &str) -> Option<f64> {

@@ -248,7 +248,11 @@ impl Registry {
     fn open_one(&self, job: &Job, seen: &Seen) -> Outcome {
         let mut failures = Vec::new();
         // While a volume is decoded its `.dat` is not whole yet.
-        let is_coded = matches!(self.slot(job.id), Some(Slot::Erasure(_)));
+        let coded = match self.slot(job.id) {
+            Some(Slot::Erasure(opened)) => Some(opened.volume),
+            _ => None,
+        };
+        let is_coded = coded.is_some();
         for place in &job.places {
             let path = place.dat_path();
             let stamp = place.stamp(self.index_dir.as_deref());
@@ -265,15 +269,19 @@ impl Registry {
                 },
                 _ => self.open_at(place),
             };
-            let whole = |opened: Opened| match !is_coded || opened.volume.fits_together()? {
-                true => Ok(opened),
-                false => Err(VolumeError::CorruptVolume(format!(
-                    "{}: does not fit its index yet",
-                    path.display()
-                ))),
+            let whole = |opened: Opened| {
+                let fits = !is_coded || opened.volume.fits_together()?;
+                opened.volume.catch_up()?;
+                let needles = coded.as_ref().map_or(0, |coded| coded.needles());
+                match fits && opened.volume.needles() >= needles {
+                    true => Ok(opened),
+                    false => Err(VolumeError::CorruptVolume(format!(
+                        "{}: does not fit its index yet",
+                        path.display()
+                    ))),
+                }
             };
-            let opened = opened.and_then(whole);
-            let read = opened.and_then(|opened| opened.volume.catch_up().map(|()| opened));
+            let read = opened.and_then(whole);
             match read {
                 Ok(opened) => {
                     announce(&opened, job.used.as_ref());

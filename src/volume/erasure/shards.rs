@@ -47,14 +47,15 @@ impl Shards {
     /// Opens the shards of volume `name` that are in `dirs`. Of one that is there twice the first
     /// that has the right length is used.
     ///
-    /// VolumeNotFound if they are too few to read from, CorruptVolume if that is because of their
-    /// lengths, or the volume can not be what it says it is.
+    /// VolumeNotFound if they are too few to read from, Io if that is because some could not be
+    /// opened, CorruptVolume if it is because of their lengths, or the volume can not be what it says
+    /// it is.
     pub(super) fn open(
         name: &VolumeName,
         dirs: &[PathBuf],
         info: &VolumeInfo,
     ) -> Result<Self, VolumeError> {
-        let found = find(name, dirs, info.erasure.total())?;
+        let (found, refused) = find(name, dirs, info.erasure.total())?;
         let longest = found.iter().map(|shard| shard.len).max().unwrap_or(0);
         let geometry = Geometry::new(info.erasure, info.dat_len, longest)?;
         let mut files: Vec<Option<File>> = (0..geometry.total()).map(|_| None).collect();
@@ -83,6 +84,10 @@ impl Shards {
         let bad = bad.without(shards.there());
         if shards.there().len() >= geometry.data() {
             return Ok(shards);
+        }
+        // What the system refused it may grant the next time.
+        if let Some(error) = refused {
+            return Err(error);
         }
         let too_few = shards.too_few(ShardSet::default());
         Err(match bad.is_empty() {
@@ -190,8 +195,13 @@ impl Locate for Survivors {
     }
 }
 
-fn find(name: &VolumeName, dirs: &[PathBuf], total: usize) -> Result<Vec<Found>, VolumeError> {
-    let mut found = Vec::new();
+/// The shard files that there are; and the first error, if some could not be opened.
+fn find(
+    name: &VolumeName,
+    dirs: &[PathBuf],
+    total: usize,
+) -> Result<(Vec<Found>, Option<VolumeError>), VolumeError> {
+    let (mut found, mut refused) = (Vec::new(), None);
     for number in 0..total.min(ShardSet::MAX) {
         for dir in dirs {
             let path = name.path(dir, &shard_extension(number));
@@ -200,6 +210,7 @@ fn find(name: &VolumeName, dirs: &[PathBuf], total: usize) -> Result<Vec<Found>,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     tracing::warn!("open {}: {error}; the shard is not used", path.display());
+                    refused.get_or_insert(VolumeError::io("open", &path, error));
                     continue;
                 }
             };
@@ -213,7 +224,7 @@ fn find(name: &VolumeName, dirs: &[PathBuf], total: usize) -> Result<Vec<Found>,
             });
         }
     }
-    Ok(found)
+    Ok((found, refused))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! An open erasure-coded volume.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use super::super::error::VolumeError;
 use super::super::files::{VolumeName, open_regular};
@@ -126,7 +126,12 @@ impl ErasureVolume {
     /// [`Self::catch_up`], on a thread that may take it, comes before it then.
     pub fn is_far_behind(&self) -> bool {
         let now = self.look();
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = match self.seen.try_lock() {
+            Ok(seen) => seen,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Another thread is reading, which may take its time.
+            Err(TryLockError::WouldBlock) => return true,
+        };
         now != *seen && self.behind(&seen, &now) > LOOKUP_READ_MAX
     }
 
