@@ -75,10 +75,15 @@ func (c *comparison) within(allowed float64, what string, driver float64, expr s
 
 // atMost compares with what a quantile can only be below, but for what buckets can not tell.
 func (c *comparison) atMost(what string, driver float64, expr string) {
-	c.within(bucketWidth, what, driver, expr)
+	c.below(bucketWidth, what, driver, expr, "with the way there and back")
+}
+
+// below compares with what the value can only be below, but for what is allowed.
+func (c *comparison) below(allowed float64, what string, most float64, expr, note string) {
+	c.within(allowed, what, most, expr)
 	last := &c.rows[len(c.rows)-1]
-	if last.prometheus < driver {
-		last.allowed, last.note = 1, "with the way there and back"
+	if last.prometheus < most {
+		last.allowed, last.note = 1, note
 	}
 }
 

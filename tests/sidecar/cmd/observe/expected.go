@@ -1,7 +1,5 @@
 package main
 
-import "strings"
-
 const beforeTheLoad = "the daemons are started after Prometheus"
 
 // induced are the alerts that must see what the load causes, and what that is.
@@ -23,19 +21,4 @@ var uncaused = map[string]string{
 	"RdmaNoEngineScraped":       "there are two",
 	"RdmaChecksumErrors client": "no client sees other bytes than the engine",
 	"RdmaFallbackInUse":         "a fallback is one from a device, and the daemons have none",
-}
-
-// absentMetrics are those that are not there in this run, and why.
-var absentMetrics = map[string]string{
-	"rdma_device_rate_bytes_per_second": "there is no device",
-}
-
-// mayBeEmpty says why an expression may have no data, "" if it may not.
-func mayBeEmpty(expr string) string {
-	for metric, reason := range absentMetrics {
-		if strings.Contains(expr, metric) {
-			return reason
-		}
-	}
-	return ""
 }

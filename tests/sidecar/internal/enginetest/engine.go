@@ -153,8 +153,41 @@ func (e *Engine) Kill() {
 	<-e.ended
 }
 
-// Signal sends the engine a signal.
-func (e *Engine) Signal(s os.Signal) error { return e.cmd.Process.Signal(s) }
+// Signal sends the engine a signal. After SIGSTOP it is stopped when this returns.
+func (e *Engine) Signal(s os.Signal) error {
+	if err := e.cmd.Process.Signal(s); err != nil || s != syscall.SIGSTOP {
+		return err
+	}
+	// The signal is sent at once, but a thread that runs is stopped a little later.
+	for until := time.Now().Add(stopLimit); ; time.Sleep(pollEvery) {
+		if stopped, err := e.stopped(); stopped || err != nil {
+			return err
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("process %d did not stop within %v", e.Pid(), stopLimit)
+		}
+	}
+}
+
+// stopped is whether all its threads are stopped.
+func (e *Engine) stopped() (bool, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", e.Pid()))
+	if err != nil || len(threads) == 0 {
+		return false, fmt.Errorf("process %d has no threads: %w", e.Pid(), os.ErrProcessDone)
+	}
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has ended
+		}
+		// The state follows the name in parentheses, which may hold anything.
+		_, state, _ := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+		if err != nil || !strings.HasPrefix(state, "T") {
+			return false, err
+		}
+	}
+	return true, nil
+}
 
 // Pid is the engine's process id.
 func (e *Engine) Pid() int { return e.cmd.Process.Pid }

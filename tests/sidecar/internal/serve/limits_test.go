@@ -34,7 +34,7 @@ func pause(t *testing.T, e *enginetest.Engine) (resume func()) {
 func TestAClientThatTakesNothingIsCutOffAndItsBufferComesBack(t *testing.T) {
 	t.Parallel()
 	e := startEngine(t)
-	s := start(t, Options{Engine: engine.Options{Socket: e.Socket}, Timeout: patience, WriteTimeout: 300 * time.Millisecond})
+	s := start(t, Options{Engine: engine.Options{Socket: e.Socket}, Timeout: patience, WriteTimeout: 2 * time.Second})
 	c := beSluggish(t, s, query(bigNeedle, 0, large))
 	s.awaitCount(t, aborted, 1)
 	awaitNoSessions(t, e)

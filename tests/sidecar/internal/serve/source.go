@@ -75,6 +75,9 @@ func (s *engineSource) connect(ctx context.Context) (*engine.Client, error) {
 	if s.failed != nil && time.Since(s.failedAt) < redialDelay {
 		return nil, s.failed
 	}
+	// What comes of it is for everybody: that the one who asks first has gone is not.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.DialTimeout)
+	defer cancel()
 	client, err := engine.Open(ctx, s.opts)
 	if err != nil {
 		s.failed, s.failedAt = unlessAnswered(err), time.Now()
