@@ -11,8 +11,8 @@ const noData = (panel) => el("div", { class: "nodata" }, panel.fieldConfig.defau
 const filled = (text, variables) => text.replace(/\$(\w+)/g, (whole, name) => variables[name] ?? whole);
 
 function header({ dashboard, variables, time }) {
-  const chosen = dashboard.templating.list.filter(({ type }) => type !== "datasource").map(({ name, label }) => el("span", { class: "variable" },
-    el("span", { class: "name" }, label ?? name), el("span", { class: "chosen" }, variables[name] === ".*" ? "All" : variables[name])));
+  const chosen = dashboard.templating.list.filter(({ type }) => type !== "datasource").map(({ name, label, allValue }) => el("span", { class: "variable" },
+    el("span", { class: "name" }, label ?? name), el("span", { class: "chosen" }, variables[name] === allValue ? "All" : variables[name])));
   const stamp = (at) => new Date(at * 1000).toISOString().replace("T", " ").slice(0, 19);
   return el("header", {},
     el("div", { class: "top" }, el("span", { class: "title" }, dashboard.title), el("span", { class: "about" }, dashboard.description),
