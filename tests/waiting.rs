@@ -150,3 +150,30 @@ fn a_reader_who_leaves_while_it_waits_gives_its_place_up() {
     drop((holder, waiter));
     engine.assert_nothing_lost(&before);
 }
+
+#[test]
+fn a_read_that_its_client_gives_up_is_counted_with_the_time_it_took() {
+    let engine = room_for_four().start();
+    let before = engine.baseline();
+    let mut holder = engine.client();
+    let held = hold(&mut holder, 4, &quarter());
+    let mut leaver = engine.client();
+    leaver.send(quarter());
+    eventually("it waits", || {
+        (engine.metrics().get("rdma_pool_waiters") == 1.0).then_some(())
+    });
+    drop(leaver);
+    let reads = |name, result: &str| {
+        let metrics = engine.metrics();
+        metrics.sum(name, |l| l.contains("start_read") && l.contains(result))
+    };
+    eventually("it is counted", || {
+        (reads("rdma_operations_total", r#"result="given_up""#) == 1.0).then_some(())
+    });
+    assert_eq!(reads("rdma_operation_duration_seconds_count", ""), 5.0);
+    for session in &held {
+        holder.complete(session);
+    }
+    drop(holder);
+    engine.assert_nothing_lost(&before);
+}

@@ -54,7 +54,7 @@ macro_rules! families {
 #[rustfmt::skip]
 pub(super) const FAMILIES: &[Family] = families! {
     Counter both "rdma_operations_total" "type result"
-        "Requests answered, by type and result."
+        "Requests answered, by type and result; given_up where nobody was left to answer."
     Histogram both "rdma_operation_duration_seconds" "type"
         "From a request's last byte to its answer, by type."
     Counter both "rdma_errors_total" "code"
