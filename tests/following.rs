@@ -7,6 +7,8 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rdma_engine::protocol::message::Response;
+
 use common::client::whole;
 use common::reader::{MIB, Reader};
 use common::through::engine_of;
@@ -82,6 +84,49 @@ fn a_vacuum_is_noticed_without_being_asked_for_what_is_missing() {
     volume.delete(&stored[5]);
     // Its bytes are still in the old files, and the index of those says that it is there.
     reader.await_refusal(7, &stored[5], "NEEDLE_NOT_FOUND");
+}
+
+#[test]
+fn an_index_that_takes_long_to_read_keeps_no_other_volume_waiting() {
+    let stored = needles(1..40);
+    let setup = Setup::new();
+    let mut seventh = volume_with(&setup, 7, &stored, true);
+    let engine = setup.start();
+    let before = engine.baseline();
+    let mut reader = Reader::of(&engine);
+
+    let elsewhere = tempfile::tempdir_in(engine.setup.dir.path()).unwrap();
+    let mut ninth = Volume::create(elsewhere.path(), 9, &Spec::default());
+    stored.iter().for_each(|needle| _ = ninth.put(needle));
+    let index = fs::File::options().write(true).open(&ninth.idx).unwrap();
+    let whole_index = index.metadata().unwrap().len();
+    // All but its beginning is a hole, which would take hours.
+    index.set_len(1 << 43).unwrap();
+    for path in [&ninth.idx, &ninth.dat] {
+        let name = path.file_name().unwrap();
+        fs::rename(path, engine.setup.volumes().join(name)).unwrap();
+    }
+    let mut waiting = engine.client();
+    let pool = waiting.attach();
+    waiting.send(whole(9, &stored[3]));
+
+    seventh.vacuum(&stored);
+    seventh.delete(&stored[5]);
+    // Its bytes are still in the old files, and the index of those says that it is there.
+    reader.await_refusal(7, &stored[5], "NEEDLE_NOT_FOUND");
+    let added = setup_another(&engine.setup.volumes());
+    reader.await_exactly(8, &added, &[]);
+
+    index.set_len(whole_index).unwrap();
+    let answer = waiting.receive();
+    let Response::StartReadResponse(started) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(pool.landed(&started) == stored[3].data);
+    waiting.complete(&started);
+    reader.await_exactly(9, &stored, &[]);
+    drop((reader, waiting, pool));
+    engine.assert_nothing_lost(&before);
 }
 
 #[test]

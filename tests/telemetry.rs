@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use common::client::{completion, range, whole};
 use common::http::Metrics;
+use common::reader::{MIB, Reader};
+use common::through::engine_of;
 use common::{Bystander, Client, Engine, Needle, Setup, Spec, TargetSetup, Volume, bytes};
 use rdma_engine::protocol::Response;
 use rdma_engine::protocol::message::{GetCapabilities, StartRead, StartReadResponse};
@@ -247,6 +249,30 @@ fn a_target_counts_its_engines_and_volumes_and_lists_no_lease_where_none_can_be(
     assert_eq!(metrics.get("rdma_peer_reconnects_total"), 0.0);
 }
 
+#[test]
+fn a_target_counts_what_it_stages_and_what_it_sends_straight_from_a_file() {
+    let (small, large) = (small(), Needle::new(2, bytes(2, MIB)));
+    let target = TargetSetup::with(&[small.clone(), large.clone()]).start();
+    let engine = engine_of(&target);
+    let mut reader = Reader::over_tcp(&engine);
+    let counts = |metrics: &Metrics, transport: &str| {
+        let is = |l: &str| l.contains(&format!(r#"transport="{transport}""#));
+        assert_eq!(metrics.sum("rdma_read_attempts_failed_total", is), 0.0);
+        let tried = metrics.sum("rdma_read_attempts_total", is);
+        (
+            tried,
+            metrics.sum("rdma_completion_latency_seconds_count", is),
+        )
+    };
+    let before = counts(&target.metrics(), "local").0;
+    for needle in [&small, &large, &large] {
+        assert!(reader.fetch(&whole(7, needle)).0 == needle.data);
+    }
+    target.await_metrics("all are counted", |m| {
+        counts(m, "local") == (before + 1.0, before + 1.0) && counts(m, "tcp") == (2.0, 2.0)
+    });
+}
+
 fn sessions(engine: &Engine, flags: &[&str]) -> Output {
     let mut command = Command::new(common::setup::binary());
     command.arg("sessions").args(flags);
@@ -294,6 +320,11 @@ fn each_session_has_one_line_of_json_when_it_ends_and_no_secret_is_in_it() {
     };
     let reply = client.start(&read).unwrap();
     client.complete(&reply);
+    let missing = StartRead {
+        needle_id: 99,
+        ..read
+    };
+    assert_eq!(client.refusal(&missing), "NEEDLE_NOT_FOUND");
     let log = engine.log();
     let lines: Vec<serde_json::Value> = log
         .lines()
@@ -303,7 +334,7 @@ fn each_session_has_one_line_of_json_when_it_ends_and_no_secret_is_in_it() {
         .iter()
         .filter(|l| l["message"] == "session ended")
         .collect();
-    let [ended] = ended[..] else {
+    let [ended, failed] = ended[..] else {
         panic!("{ended:?}");
     };
     assert_eq!(ended["level"], "DEBUG");
@@ -319,10 +350,21 @@ fn each_session_has_one_line_of_json_when_it_ends_and_no_secret_is_in_it() {
         (&ended["needle"], &ended["transport"]),
         (&"1".into(), &"local".into())
     );
-    let stages = ["buffer_wait", "submit", "transport", "verify", "reply"];
-    let stages = stages.map(|stage| ended[format!("{stage}_seconds")].as_f64().unwrap());
+    let stages_of = |line: &serde_json::Value| {
+        let stages = ["buffer_wait", "submit", "transport", "verify", "reply"];
+        stages.map(|stage| line[format!("{stage}_seconds")].as_f64().unwrap())
+    };
+    let stages = stages_of(ended);
     let told = reply.elapsed_ns.unwrap() as f64 / 1e9;
     assert!(stages.iter().sum::<f64>() <= told, "{stages:?} of {told}");
+    let read = &failed["span"];
+    assert_eq!(
+        (&read["client"], &read["needle"], &failed["result"]),
+        (&"logged".into(), &"63".into(), &"NEEDLE_NOT_FOUND".into())
+    );
+    let spent = stages_of(read);
+    let took = failed["took_seconds"].as_f64().unwrap();
+    assert!(spent[0] == 0.0 && spent[4] == 0.0 && took > 0.0, "{read}");
     assert!(
         !log.contains("s3cret-word") && !log.contains(&reply.session_id),
         "{log}"

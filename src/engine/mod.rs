@@ -4,7 +4,6 @@
 //! held across an await; [`Worker`] is what one thread has to itself.
 
 mod complete;
-mod counted;
 mod info;
 mod read;
 
@@ -21,11 +20,9 @@ use crate::peer::{Links, PeerSettings, PeerStatus};
 use crate::pool::Pool;
 use crate::session::{Clients, Ended, Opening, SessionError, Sessions};
 use crate::source::{Reader, Volumes};
-use crate::telemetry::{Live, Metrics, Observe, Observed, PoolState};
+use crate::telemetry::{Live, Metrics, Observe, Observed, PoolState, RateLimited, VolumesCounted};
 use crate::uring::Rings;
 use crate::verbs::Adapter;
-
-use counted::VolumesCounted;
 
 /// The limits a request meets.
 #[derive(Clone, Debug)]
@@ -167,11 +164,15 @@ impl Engine {
             let reclaimed = held.len() + waited_for;
             if reclaimed > 0 {
                 self.metrics.sessions_reclaimed.increment(reclaimed as u64);
-                tracing::info!(
-                    client = client.0,
-                    reclaimed,
-                    "a client died holding sessions; they were taken back"
-                );
+                static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+                if let Some(suppressed) = TOLD.pass(now) {
+                    tracing::info!(
+                        client = client.0,
+                        reclaimed,
+                        suppressed,
+                        "a client died holding sessions; they were taken back"
+                    );
+                }
             }
         }
     }

@@ -87,7 +87,11 @@ impl Worker {
                     ))
                 })
                 .map_err(|e| engine.explain(request, e))
-                .inspect_err(|e| tracing::debug!(result = e.code.as_str(), "session ended"))?;
+                .inspect_err(|e| {
+                    describe(span, None, &clock.stages());
+                    let took_seconds = started.elapsed().as_secs_f64();
+                    tracing::debug!(took_seconds, result = e.code.as_str(), "session ended");
+                })?;
 
         clock.lap(Stage::Verify, Stamp::now());
         self.count(request, &landed, who);
@@ -110,7 +114,7 @@ impl Worker {
         };
         clock.lap(Stage::Reply, Stamp::now());
         let stages = clock.stages();
-        describe(span, landed.transport, &stages);
+        describe(span, Some(landed.transport), &stages);
         let session = admission.hold(Held {
             lease,
             transfer_size,
@@ -198,14 +202,17 @@ fn names_memory(request: &StartRead) -> bool {
     request.remote_addr != 0 || request.remote_key != 0
 }
 
-/// Tells the span what is known of the read now.
-fn describe(span: &Span, transport: Transport, stages: &Stages) {
+/// Tells the span what is known of the read now. What a failed read's stages lack to its whole
+/// time is that of the stage it failed in.
+fn describe(span: &Span, transport: Option<Transport>, stages: &Stages) {
     if span.is_disabled() {
         return;
     }
     let [buffer_wait, submit, transport_time, verify, reply] = stages.map(|s| s.as_secs_f64());
-    span.record("transport", transport.as_str())
-        .record("buffer_wait_seconds", buffer_wait)
+    if let Some(transport) = transport {
+        span.record("transport", transport.as_str());
+    }
+    span.record("buffer_wait_seconds", buffer_wait)
         .record("submit_seconds", submit)
         .record("transport_seconds", transport_time)
         .record("verify_seconds", verify)

@@ -84,7 +84,7 @@ impl<F: FnMut()> Following<F> {
             // First, so that nothing that happens after the look goes unnoticed.
             self.watch_directories();
             let begun = Instant::now();
-            let look = self.registry.look();
+            let look = self.registry.follow(None);
             (self.looked)();
             complain(&look);
             // Never more than half the time is spent looking.

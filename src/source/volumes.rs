@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
-use crate::volume::{Look, Registry, Volume, VolumeError};
+use crate::volume::{Registry, Volume, VolumeError};
 
 use super::follower::complain;
 
@@ -100,23 +100,26 @@ impl Volumes {
     /// apart.
     async fn is_still_current(&self, volume: &Arc<Volume>, asked: Instant) -> Result<bool> {
         let id = volume.id();
+        // What is being opened may be as old as what was read.
+        self.registry.opened(id).await;
         let mut checked = self.checked[id as usize % CHECKS].lock().await;
         let (last, whose) = *checked;
         if last < asked || whose != id {
             tokio::time::sleep_until(last + RECHECK_INTERVAL).await;
             *checked = (Instant::now(), id);
             if !self.registry.is_current(volume) {
-                self.look(move |registry| registry.look_for(id)).await?;
+                self.look(Some(id)).await?;
             }
         }
         drop(checked);
+        self.registry.opened(id).await;
         let now = self.registry.find(id, None);
         Ok(now.is_ok_and(|now| Arc::ptr_eq(&now, volume)))
     }
 
-    async fn look(&self, look: impl FnOnce(&Registry) -> Look + Send + 'static) -> Result<()> {
+    async fn look(&self, only: Option<u32>) -> Result<()> {
         let registry = Arc::clone(&self.registry);
-        let looked = tokio::task::spawn_blocking(move || look(&registry)).await;
+        let looked = tokio::task::spawn_blocking(move || registry.follow(only)).await;
         let failed = |e| Error::new(Code::Internal, format!("looking for volumes: {e}"));
         complain(&looked.map_err(failed)?);
         Ok(())
@@ -158,9 +161,10 @@ impl Volumes {
         if *scanned < asked && (missing || scanned.elapsed() >= RESCAN_INTERVAL) {
             tokio::time::sleep_until(*scanned + RESCAN_INTERVAL).await;
             *scanned = Instant::now();
-            self.look(Registry::look).await?;
+            self.look(None).await?;
         }
         drop(scanned);
+        self.registry.opened(id).await;
         Ok(self.registry.find(id, collection)?)
     }
 }

@@ -22,8 +22,9 @@ use crate::peer::message::{
 };
 use crate::peer::stream::{Stream, StreamError};
 use crate::protocol::MAX_FRAME_BYTES;
+use crate::source::Transport;
 use crate::source::local::FilePart;
-use crate::telemetry::{Identity, Operation, RateLimited};
+use crate::telemetry::{Identity, Operation, RateLimited, Stamp};
 use crate::uring::Lent;
 use crate::verbs::Responder;
 
@@ -329,7 +330,7 @@ impl Connection {
                     drop(place);
                     (written, 1)
                 }
-                Out::File(frame, bytes) => (self.stream.write_file(frame, bytes).await, 1),
+                Out::File(frame, bytes) => (self.send_file(frame, bytes).await, 1),
             };
             if let Err(error) = written {
                 tracing::debug!(peer = %self.peer, %error, "an answer could not be written");
@@ -341,6 +342,18 @@ impl Connection {
                 .set(self.unanswered.get().saturating_sub(answers));
             self.room.notify_one();
         }
+    }
+
+    /// Sends an answer and a file's bytes, which are read only now.
+    async fn send_file(&self, frame: Vec<u8>, bytes: FilePart) -> Result<(), StreamError> {
+        let metrics = &self.node.target.metrics;
+        let begun = Stamp::now();
+        let sent = self.stream.write_file(frame, bytes).await;
+        match &sent {
+            Ok(()) => metrics.completed(Transport::Tcp(None), begun.elapsed()),
+            Err(_) => metrics.attempt_failed(Transport::Tcp(None)),
+        }
+        sent
     }
 
     /// Adds the frames that wait behind one, so that one write carries them all.

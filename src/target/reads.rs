@@ -151,6 +151,7 @@ impl Connection {
                     verified: false,
                     stored: plain.stored,
                 };
+                self.node.target.metrics.attempt(Transport::Tcp(None));
                 (facts.length, Out::File(frame(facts), part))
             }
             Answer::TooLong {
@@ -173,7 +174,7 @@ impl Connection {
         let client = &self.identity.get(&metrics.clients).series.counts;
         client.reads.increment(1);
         client.bytes.increment(bytes);
-        let volume = metrics.volume(read.volume_id);
+        let volume = self.node.volumes_counted.get(read.volume_id, metrics);
         volume.counts.reads.increment(1);
         volume.counts.bytes.increment(bytes);
     }

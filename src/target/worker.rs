@@ -15,6 +15,7 @@ use super::Target;
 use super::connection::{Accepted, Connection, serve};
 use crate::daemon::WorkerThread;
 use crate::source::Reader;
+use crate::telemetry::VolumesCounted;
 use crate::uring::{DataRing, Registration};
 
 /// How often leases and silent peers are looked at; deadlines are kept within twice this.
@@ -24,6 +25,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(40);
 pub(super) struct Node {
     pub(super) target: Arc<Target>,
     pub(super) reader: Reader,
+    pub(super) volumes_counted: VolumesCounted,
     open: RefCell<Slab<Weak<Connection>>>,
     none_left: Notify,
 }
@@ -54,6 +56,7 @@ async fn serve_all(
     let node = Rc::new(Node {
         target,
         reader,
+        volumes_counted: VolumesCounted::default(),
         open: RefCell::default(),
         none_left: Notify::new(),
     });

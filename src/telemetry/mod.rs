@@ -5,6 +5,7 @@
 //! their own ([`Endpoints`]) and can not slow a read down.
 
 mod clock;
+mod counted;
 mod exporter;
 mod families;
 mod histogram;
@@ -20,6 +21,7 @@ mod readiness;
 mod text;
 
 pub use clock::{Stage, StageClock, Stages, Stamp};
+pub use counted::VolumesCounted;
 pub use histogram::BUCKETS_MAX;
 pub use http::{Endpoints, ListenError, Page};
 pub use live::{Doing, LISTED_AGE, Live, SessionEntry, SessionList, ShortId, rate};

@@ -6,18 +6,23 @@
 //! between the two renames they do not belong together. So a volume that is served is replaced
 //! only by files that fit each other, for which the old ones, still right, are kept a while.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::VolumeError;
+use super::files::VolumeName;
 use super::listing::{Listing, Place};
+use super::opening::Claim;
 use super::registry::{Opened, Registry, Slot};
 use super::stamp::Stamp;
+use super::stored::Volume;
 use super::vif::VolumeInfo;
 
+/// How long [`Registry::follow`] waits for what it opens: for almost any volume long enough.
+const OPENING_TIME: Duration = Duration::from_millis(100);
 /// How long files that replace those of an open volume may not fit each other before they are
 /// taken for what they are: damaged.
 const SETTLE_TIME: Duration = Duration::from_millis(400);
@@ -63,15 +68,31 @@ impl Failure {
     }
 }
 
+/// What takes its time to do for one volume. While it lives no other is made for it.
+pub(super) struct Job {
+    claim: Claim,
+    work: Work,
+}
+
+enum Work {
+    /// Opening it, or opening it anew.
+    Open(Wanted),
+    /// Reading much that is new in its index.
+    CatchUp(Arc<Volume>),
+}
+
 /// A volume to be opened, or opened anew.
-struct Job {
-    id: u32,
+struct Wanted {
+    /// When the look began that came across it.
+    since: Instant,
     /// Where to try, in this order.
     places: Vec<Place>,
     /// What is served now, if it may still be served.
     used: Option<Opened>,
     /// Whether to keep what is served for a while rather than to take what does not fit.
     is_patient: bool,
+    /// What its shards are called, to be tried if no place will do.
+    shards: Option<VolumeName>,
 }
 
 enum Outcome {
@@ -82,96 +103,158 @@ enum Outcome {
     Shut(Vec<(PathBuf, Failure)>),
 }
 
+/// A look whose jobs are still to be done.
+struct Begun {
+    look: Look,
+    at: Instant,
+    /// Whether there is nothing it did not look at.
+    is_complete: bool,
+    jobs: Jobs,
+}
+
+type Jobs = Arc<Mutex<Vec<Job>>>;
+
+/// What came of jobs.
+#[derive(Debug, Default)]
+struct Done {
+    /// Volumes opened.
+    opened: usize,
+    /// Volumes whose files are just being replaced.
+    unsettled: usize,
+}
+
 impl Registry {
     /// Looks at all volumes on disk: opens those that have appeared and those that could not be
     /// read and have changed, opens anew those whose files have been replaced, forgets those
     /// that are gone, and reads what was appended to indexes. Reads go on meanwhile, those
     /// under way with the files they began with.
     ///
-    /// Blocks, for as long as reading new indexes takes; one look at a time.
+    /// Blocks, for as long as reading new indexes takes. What another look has begun to open it
+    /// passes over.
     pub fn look(&self) -> Look {
-        self.look_at(None)
+        let begun = self.begin(None);
+        let done = self.run(&begun.jobs);
+        self.end(begun, Some(done))
     }
 
-    /// The same, for the volume `id` alone.
-    pub fn look_for(&self, id: u32) -> Look {
-        self.look_at(Some(id))
+    /// The same, of volume `only` if one is given; but what takes longer than 0.1 s to open is
+    /// opened beside, and keeps nobody from looking at other volumes. [`Self::opened`] awaits it.
+    pub fn follow(self: &Arc<Self>, only: Option<u32>) -> Look {
+        let begun = self.begin(only);
+        if lock(&begun.jobs).is_empty() {
+            return self.end(begun, Some(Done::default()));
+        }
+        let (tell, told) = mpsc::channel();
+        let (registry, jobs) = (Arc::clone(self), Arc::clone(&begun.jobs));
+        let opener = std::thread::Builder::new().name("rdma-opener".into());
+        let done = match opener.spawn(move || tell.send(registry.run(&jobs))) {
+            Ok(_) => told.recv_timeout(OPENING_TIME).ok(),
+            // Where there can be no more threads, this one does it.
+            Err(_) => Some(self.run(&begun.jobs)),
+        };
+        self.end(begun, done)
     }
 
-    fn look_at(&self, only: Option<u32>) -> Look {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
+    /// Waits until nobody is opening volume `id`.
+    pub async fn opened(&self, id: u32) {
+        self.opening.ended(id).await;
+    }
+
+    fn begin(&self, only: Option<u32>) -> Begun {
+        let mut seen = self.seen();
+        let at = Instant::now();
         let mut listing = Listing::of(&self.dirs, only);
         let mut look = Look {
             error: listing.error.take(),
-            gone: self.forget(&listing, only, &mut seen),
             ..Look::default()
         };
+        if only.is_none() {
+            seen.keep(&listing);
+        }
+        let mut ids: BTreeSet<u32> = match only {
+            None => self.known_ids().into_iter().collect(),
+            Some(id) => [id].into(),
+        };
+        ids.extend(listing.places.keys().chain(listing.sharded.keys()));
+        let mut is_complete = only.is_none() && listing.unknown.is_empty();
         let mut jobs = Vec::new();
-        let listed = std::mem::take(&mut listing.places);
-        for (id, places) in listed {
-            jobs.extend(self.compare(id, places, &listing, &mut seen));
-        }
-        for (id, outcome) in self.run(&jobs, &seen) {
-            match outcome {
-                Outcome::Unsettled => {
-                    seen.unsettled.entry(id).or_insert(begun);
-                    look.unsettled = true;
-                    continue;
-                }
-                Outcome::Opened(path) => {
-                    seen.failed.remove(&path);
-                    look.opened += 1;
-                }
-                Outcome::Shut(failures) => seen.take_down(id, failures),
-            }
-            seen.unsettled.remove(&id);
-        }
-        self.look_at_erasure(&listing, only, &mut seen, &mut look);
-        if only.is_none() && listing.unknown.is_empty() {
-            self.looked(begun);
-        }
-        look
-    }
-
-    /// Forgets what is no longer there; how many volumes were served and are not any more.
-    fn forget(&self, listing: &Listing, only: Option<u32>, seen: &mut Seen) -> usize {
-        let known = only.map_or_else(|| self.known_ids(), |id| vec![id]);
-        let mut gone = 0;
-        for id in known {
-            if listing.places.contains_key(&id) {
+        for id in ids {
+            // Under the lock of `seen`, so that between this and the claim there is no other.
+            if self.opening.contains(id) {
+                is_complete = false;
                 continue;
             }
-            let is_coded = listing.sharded.contains_key(&id);
-            match self.slot(id) {
-                Some(Slot::Open(opened)) if !listing.unknown.contains(&opened.place.dir) => {
-                    let path = opened.place.dat_path();
-                    tracing::info!("volume {id} is gone: {} is not there", path.display());
-                    gone += 1;
-                }
-                Some(Slot::Shut(_)) if listing.unknown.is_empty() && !is_coded => {}
-                _ => continue,
+            look.gone += usize::from(self.forget(id, &listing, &mut seen));
+            if let Some(work) = self.compare(id, at, &mut listing, &mut seen) {
+                let claim = self.opening.claim(id);
+                jobs.push(Job { claim, work });
             }
-            self.put(id, None);
-            seen.unsettled.remove(&id);
         }
-        if only.is_none() {
-            seen.keep(&listing.places);
+        Begun {
+            look,
+            at,
+            is_complete,
+            jobs: Arc::new(Mutex::new(jobs)),
         }
-        gone
+    }
+
+    /// What came of the look `begun`, whose jobs came to `done`; None if they go on.
+    fn end(&self, begun: Begun, done: Option<Done>) -> Look {
+        if begun.is_complete && done.is_some() {
+            self.looked(begun.at);
+        }
+        let done = done.unwrap_or_default();
+        Look {
+            opened: done.opened,
+            unsettled: done.unsettled > 0,
+            ..begun.look
+        }
+    }
+
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets volume `id` if it is no longer there; whether it was served and is not any more.
+    fn forget(&self, id: u32, listing: &Listing, seen: &mut Seen) -> bool {
+        let is_there = listing.places.contains_key(&id);
+        let are_all_known = listing.unknown.is_empty();
+        let has_shards = listing.sharded.contains_key(&id);
+        let was_served = match self.slot(id) {
+            Some(Slot::Open(opened))
+                if !is_there && !listing.unknown.contains(&opened.place.dir) =>
+            {
+                let path = opened.place.dat_path();
+                tracing::info!("volume {id} is gone: {} is not there", path.display());
+                true
+            }
+            Some(Slot::Erasure(_)) if !has_shards && are_all_known => {
+                tracing::info!("volume {id} is gone: none of its shards are there");
+                true
+            }
+            Some(Slot::Shut(_)) if !is_there && !has_shards && are_all_known => false,
+            Some(Slot::Partial(_)) if !has_shards && are_all_known => false,
+            _ => return false,
+        };
+        self.put(id, None);
+        seen.unsettled.remove(&id);
+        was_served
     }
 
     /// Compares what is known of volume `id` with what is on disk; what there is to do.
     fn compare(
         &self,
         id: u32,
-        mut places: Vec<Place>,
-        listing: &Listing,
+        since: Instant,
+        listing: &mut Listing,
         seen: &mut Seen,
-    ) -> Option<Job> {
+    ) -> Option<Work> {
+        let mut places = listing.places.remove(&id).unwrap_or_default();
+        let shards = listing.sharded.remove(&id);
+        let slot = self.slot(id);
         let mut is_patient = false;
-        let used = match self.slot(id) {
-            Some(Slot::Open(opened)) => Some(opened),
+        let used = match &slot {
+            Some(Slot::Open(opened)) => Some(opened.clone()),
             _ => None,
         };
         if let Some(used) = &used {
@@ -182,21 +265,42 @@ impl Registry {
                 seen.pass_over(used, &places);
                 if self.is_unchanged(used) {
                     seen.unsettled.remove(&id);
-                    // What it could not read, lookups will say.
-                    let _ = used.volume.catch_up();
-                    return None;
+                    return catch_up(&used.volume);
                 }
                 places.swap(0, at);
                 let since = seen.unsettled.get(&id);
                 is_patient = since.is_none_or(|since| since.elapsed() < SETTLE_TIME);
             }
         }
-        Some(Job {
-            id,
+        let is_hopeless = |place: &Place| {
+            let known = seen.failed.get(&place.dat_path());
+            known.is_some_and(|known| known.stands(&place.stamp(self.index_dir.as_deref())))
+        };
+        let is_shut = !matches!(slot, None | Some(Slot::Open(_)));
+        if is_shut && places.iter().all(is_hopeless) {
+            places.clear();
+        }
+        if places.is_empty() {
+            let name = shards.as_ref()?;
+            match &slot {
+                Some(Slot::Erasure(opened))
+                    if !listing.unknown.is_empty() || self.is_erasure_current(opened) =>
+                {
+                    return catch_up(&opened.volume);
+                }
+                Some(Slot::Shut(_) | Slot::Partial(_)) if self.is_shut_for_good(name, seen) => {
+                    return None;
+                }
+                _ => {}
+            }
+        }
+        Some(Work::Open(Wanted {
+            since,
             places,
             used,
             is_patient,
-        })
+            shards,
+        }))
     }
 
     /// Whether nothing about a volume's files has changed that matters to reading it.
@@ -221,23 +325,29 @@ impl Registry {
 
     /// Does what there is to do, on as many threads as there are cores. Each volume is served
     /// as soon as it is open.
-    fn run(&self, jobs: &[Job], seen: &Seen) -> Vec<(u32, Outcome)> {
+    fn run(&self, jobs: &Jobs) -> Done {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let next = AtomicUsize::new(0);
+        let helpers = cores.min(lock(jobs).len()).saturating_sub(1);
+        let next = || lock(jobs).pop();
         let work = || {
-            let jobs = std::iter::from_fn(|| jobs.get(next.fetch_add(1, Ordering::Relaxed)));
-            let done = jobs.map(|job| (job.id, self.open_one(job, seen)));
-            done.collect::<Vec<_>>()
+            let mut done = Done::default();
+            while let Some(job) = next() {
+                self.run_one(&job, &mut done);
+            }
+            done
         };
         std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..cores.min(jobs.len()))
+            let helpers: Vec<_> = (0..helpers)
                 // Where there can be no more threads, fewer do it.
                 .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
                 .collect();
             let mut done = work();
             for helper in helpers {
                 match helper.join() {
-                    Ok(by_helper) => done.extend(by_helper),
+                    Ok(by_helper) => {
+                        done.opened += by_helper.opened;
+                        done.unsettled += by_helper.unsettled;
+                    }
                     Err(panic) => std::panic::resume_unwind(panic),
                 }
             }
@@ -245,22 +355,59 @@ impl Registry {
         })
     }
 
-    fn open_one(&self, job: &Job, seen: &Seen) -> Outcome {
+    fn run_one(&self, job: &Job, done: &mut Done) {
+        let id = job.claim.id();
+        let wanted = match &job.work {
+            Work::Open(wanted) => wanted,
+            Work::CatchUp(volume) => {
+                // What it could not read, lookups will say.
+                let _ = volume.catch_up();
+                return;
+            }
+        };
+        if !wanted.places.is_empty() {
+            let outcome = self.open_one(id, wanted);
+            let mut seen = self.seen();
+            match outcome {
+                Outcome::Unsettled => {
+                    seen.unsettled.entry(id).or_insert(wanted.since);
+                    done.unsettled += 1;
+                    return;
+                }
+                Outcome::Opened(path) => {
+                    seen.failed.remove(&path);
+                    seen.unsettled.remove(&id);
+                    done.opened += 1;
+                    return;
+                }
+                Outcome::Shut(failures) => {
+                    seen.take_down(id, failures);
+                    seen.unsettled.remove(&id);
+                }
+            }
+        }
+        if let Some(name) = &wanted.shards {
+            done.opened += usize::from(self.look_at_shards(name));
+        }
+    }
+
+    fn open_one(&self, id: u32, wanted: &Wanted) -> Outcome {
         let mut failures = Vec::new();
         // While a volume is decoded its `.dat` is not whole yet.
-        let coded = match self.slot(job.id) {
+        let coded = match self.slot(id) {
             Some(Slot::Erasure(opened)) => Some(opened.volume),
             _ => None,
         };
         let is_coded = coded.is_some();
-        for place in &job.places {
+        for place in &wanted.places {
             let path = place.dat_path();
             let stamp = place.stamp(self.index_dir.as_deref());
-            if let Some(known) = seen.failed.get(&path).filter(|known| known.stands(&stamp)) {
-                failures.push((path, known.clone()));
+            let known = self.seen().failed.get(&path).cloned();
+            if let Some(known) = known.filter(|known| known.stands(&stamp)) {
+                failures.push((path, known));
                 continue;
             }
-            let replaces = job.used.as_ref().filter(|_| job.is_patient);
+            let replaces = wanted.used.as_ref().filter(|_| wanted.is_patient);
             let opened = match replaces {
                 Some(used) if used.place == *place => match self.replacement(used, &stamp) {
                     Ok(Some(opened)) => Ok(opened),
@@ -284,15 +431,15 @@ impl Registry {
             let read = opened.and_then(whole);
             match read {
                 Ok(opened) => {
-                    announce(&opened, job.used.as_ref());
-                    self.put(job.id, Some(Slot::Open(opened)));
+                    announce(&opened, wanted.used.as_ref());
+                    self.put(id, Some(Slot::Open(opened)));
                     return Outcome::Opened(path);
                 }
                 Err(error) => failures.push((path, Failure { stamp, error })),
             }
         }
         if let Some((_, first)) = failures.first().filter(|_| !is_coded) {
-            self.put(job.id, Some(Slot::Shut(first.error.clone())));
+            self.put(id, Some(Slot::Shut(first.error.clone())));
         }
         Outcome::Shut(failures)
     }
@@ -312,6 +459,20 @@ impl Registry {
             opened => opened,
         }
     }
+}
+
+/// Reads what is new in the index of `volume`, unless there is so much that it is work.
+fn catch_up(volume: &Arc<Volume>) -> Option<Work> {
+    if volume.is_far_behind() {
+        return Some(Work::CatchUp(Arc::clone(volume)));
+    }
+    // What it could not read, lookups will say.
+    let _ = volume.catch_up();
+    None
+}
+
+fn lock(jobs: &Jobs) -> MutexGuard<'_, Vec<Job>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says that a volume is served, or served anew.
@@ -350,10 +511,12 @@ impl Seen {
         }
     }
 
-    /// Keeps what it knows of `places` alone.
-    fn keep(&mut self, places: &BTreeMap<u32, Vec<Place>>) {
-        let there: HashSet<PathBuf> = places.values().flatten().map(Place::dat_path).collect();
+    /// Keeps what it knows of what is in `listing` alone.
+    fn keep(&mut self, listing: &Listing) {
+        let places = listing.places.values().flatten();
+        let there: HashSet<PathBuf> = places.map(Place::dat_path).collect();
         self.failed.retain(|path, _| there.contains(path));
         self.passed_over.retain(|path| there.contains(path));
+        self.shut.retain(|id, _| listing.sharded.contains_key(id));
     }
 }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::erasure::{ErasureVolume, ShardSet, shard_extension};
 use super::error::VolumeError;
 use super::files::VolumeName;
-use super::listing::Listing;
-use super::look::{Failure, Look, Seen};
+use super::look::{Failure, Seen};
 use super::registry::{Registry, Slot};
 use super::stamp::{Growth, Stamp};
 use super::stored::Volume;
@@ -30,57 +29,33 @@ impl Registry {
         opened.stamp.is_current(&now)
     }
 
-    /// Opens the erasure-coded volumes of `listing` that no `.dat` is served of, and opens anew
-    /// those whose shards are others now; forgets those that are gone.
-    pub(super) fn look_at_erasure(
-        &self,
-        listing: &Listing,
-        only: Option<u32>,
-        seen: &mut Seen,
-        look: &mut Look,
-    ) {
-        let known = only.map_or_else(|| self.known_ids(), |id| vec![id]);
-        for id in known {
-            let is_there = listing.sharded.contains_key(&id) || !listing.unknown.is_empty();
-            match self.slot(id) {
-                Some(Slot::Erasure(_)) if !is_there => {
-                    tracing::info!("volume {id} is gone: none of its shards are there");
-                    look.gone += 1;
-                }
-                Some(Slot::Partial(_)) if !is_there => {}
-                _ => continue,
-            }
-            self.put(id, None);
-        }
-        if only.is_none() {
-            seen.shut.retain(|id, _| listing.sharded.contains_key(id));
-        }
-        for (id, name) in &listing.sharded {
-            let used = match self.slot(*id) {
-                Some(Slot::Open(_)) => continue,
-                Some(Slot::Erasure(opened)) => Some(opened),
-                Some(Slot::Shut(_) | Slot::Partial(_)) | None => None,
-            };
-            if let Some(used) = &used
-                && (self.is_erasure_current(used) || !listing.unknown.is_empty())
-            {
-                // What it could not read, lookups will say.
-                let _ = used.volume.catch_up();
-                continue;
-            }
-            look.opened += usize::from(self.open_erasure(name, used.is_some(), seen));
-        }
+    /// Whether the shards of the volume called `name` could not be read as they are now.
+    pub(super) fn is_shut_for_good(&self, name: &VolumeName, seen: &Seen) -> bool {
+        let known = seen.shut.get(&name.id);
+        known.is_some_and(|known| known.stands(&self.erasure_stamp(name)))
     }
 
-    /// Opens the volume called `name`, unless that failed before and nothing has changed; whether
-    /// it did.
-    fn open_erasure(&self, name: &VolumeName, is_again: bool, seen: &mut Seen) -> bool {
+    /// Opens the erasure-coded volume called `name`, or anew if its shards are others now;
+    /// whether it did. Its claim is held.
+    pub(super) fn look_at_shards(&self, name: &VolumeName) -> bool {
         let id = name.id;
+        let used = match self.slot(id) {
+            Some(Slot::Erasure(opened)) => Some(opened),
+            _ => None,
+        };
+        if let Some(used) = &used
+            && self.is_erasure_current(used)
+        {
+            // What it could not read, lookups will say.
+            let _ = used.volume.catch_up();
+            return false;
+        }
         // Before: should a file be replaced meanwhile, the next look will see that it was.
         let stamp = self.erasure_stamp(name);
-        let known = seen.shut.get(&id).filter(|known| known.stands(&stamp));
-        let failure = match known {
-            Some(known) => known.clone(),
+        let is_again = used.is_some();
+        let known = self.seen().shut.get(&id).cloned();
+        let failure = match known.filter(|known| known.stands(&stamp)) {
+            Some(known) => known,
             None => match ErasureVolume::open(&self.dirs, self.index_dir.as_deref(), name) {
                 Ok(volume) => {
                     let there = volume.shards().there();
@@ -97,7 +72,7 @@ impl Registry {
                         stamp: Arc::new(stamp.of_len(shard_len)),
                     };
                     self.put(id, Some(Slot::Erasure(opened)));
-                    seen.shut.remove(&id);
+                    self.seen().shut.remove(&id);
                     return true;
                 }
                 Err(error) => Failure { stamp, error },
@@ -118,7 +93,7 @@ impl Registry {
             self.put(id, Some(slot));
         }
         let text = failure.error.to_string();
-        let before = seen.shut.insert(id, failure);
+        let before = self.seen().shut.insert(id, failure);
         if before.is_none_or(|before| before.error.to_string() != text) {
             tracing::info!("volume {id} can not be read: {text}");
         }

@@ -22,6 +22,7 @@ mod look;
 mod look_erasure;
 mod needle;
 mod open;
+mod opening;
 mod registry;
 mod stamp;
 mod stored;

@@ -12,6 +12,7 @@ use super::listing::Place;
 use super::look::Seen;
 use super::look_erasure::OpenedErasure;
 use super::open;
+use super::opening::Opening;
 use super::stamp::Stamp;
 use super::stored::Volume;
 
@@ -24,8 +25,9 @@ pub struct Registry {
     pub(super) index_dir: Option<PathBuf>,
     direct_io: bool,
     slots: RwLock<HashMap<u32, Slot>>,
-    /// Held by the one look at a time.
+    /// Held while disk and memory are compared.
     pub(super) seen: Mutex<Seen>,
+    pub(super) opening: Arc<Opening>,
     started: Instant,
     /// When the last complete look began, in nanoseconds after `started`.
     looked_ns: AtomicU64,
@@ -89,6 +91,7 @@ impl Registry {
             direct_io,
             slots: RwLock::default(),
             seen: Mutex::default(),
+            opening: Arc::default(),
             started: Instant::now(),
             looked_ns: AtomicU64::new(0),
             told_no_direct_io: AtomicBool::new(false),
@@ -141,7 +144,8 @@ impl Registry {
         opened.is_current(&opened.place.stamp(self.index_dir.as_deref()))
     }
 
-    /// How long ago the last complete look at the volumes' files began.
+    /// How long ago the last complete look at the volumes' files began: with all read and open
+    /// that it came across.
     pub fn follow_lag(&self) -> Duration {
         let looked = Duration::from_nanos(self.looked_ns.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(looked)

@@ -206,7 +206,7 @@ fn between_the_renames_of_a_vacuum_the_old_files_are_served() {
         assert!(look.unsettled && look.opened == 0);
         assert!(Arc::ptr_eq(&old, &registry.find(1, None).unwrap()));
         take(&dir, second.0, second.1);
-        let look = registry.look_for(1);
+        let look = registry.look();
         assert!(!look.unsettled && look.opened == 1);
         let new = registry.find(1, None).unwrap();
         assert!(new.lookup(10).is_ok() && new.lookup(1).is_err());
@@ -248,4 +248,54 @@ fn a_volume_rewritten_in_its_place_is_opened_anew() {
     let new = registry.find(1, None).unwrap();
     assert!(new.superblock() != old.superblock());
     assert_eq!(registry.look().opened, 0);
+}
+
+#[test]
+fn an_index_that_takes_long_to_read_keeps_no_other_volume_waiting() {
+    let dir = dir_with(&["1"]);
+    let registry = Arc::new(open(&[&dir]));
+    let begun = Instant::now();
+    volume("5").save(dir.path(), "5");
+    let index = fs::File::options()
+        .write(true)
+        .open(dir.path().join("5.idx"))
+        .unwrap();
+    let whole = index.metadata().unwrap().len();
+    // All but its beginning is a hole, which would take hours.
+    index.set_len(1 << 43).unwrap();
+    registry.follow(None);
+    assert!(is_unknown(registry.find(5, None)));
+    for id in [2, 3] {
+        let stem = id.to_string();
+        volume(&stem).save(dir.path(), &stem);
+        let only = (id == 3).then_some(3);
+        while registry.find(id, None).is_err() {
+            registry.follow(only);
+        }
+    }
+    compacted(&dir, "1", 10..20);
+    take(&dir, "1.cpd", "1.dat");
+    take(&dir, "1.cpx", "1.idx");
+    while registry.find(1, None).unwrap().lookup(10).is_err() {
+        registry.follow(None);
+    }
+    fs::remove_file(dir.path().join("2.dat")).unwrap();
+    while registry.find(2, None).is_ok() {
+        registry.follow(None);
+    }
+    registry.follow(Some(5));
+    assert!(is_unknown(registry.find(5, None)) && registry.opening.contains(5));
+    let age = begun.elapsed();
+    assert!(
+        registry.follow_lag() >= age,
+        "no look was complete meanwhile"
+    );
+    index.set_len(whole).unwrap();
+    let waiting = tokio::runtime::Builder::new_current_thread().build();
+    waiting.unwrap().block_on(registry.opened(5));
+    assert!(registry.find(5, None).unwrap().lookup(1).is_ok());
+    let begun = Instant::now();
+    while registry.follow_lag() > begun.elapsed() {
+        registry.follow(None);
+    }
 }

@@ -4,18 +4,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::telemetry::{Metrics, Series, VolumeCounts};
+use super::{Metrics, Series, VolumeCounts};
 
 /// Volumes a worker remembers; beyond that it begins anew.
 const REMEMBERED: usize = 4096;
 
-/// By volume.
+/// By volume, for one worker.
 #[derive(Debug, Default)]
-pub(super) struct VolumesCounted(RefCell<HashMap<u32, Arc<Series<VolumeCounts>>>>);
+pub struct VolumesCounted(RefCell<HashMap<u32, Arc<Series<VolumeCounts>>>>);
 
 impl VolumesCounted {
     /// The counters of volume `id`.
-    pub(super) fn get(&self, id: u32, metrics: &Metrics) -> Arc<Series<VolumeCounts>> {
+    pub fn get(&self, id: u32, metrics: &Metrics) -> Arc<Series<VolumeCounts>> {
         let mut known = self.0.borrow_mut();
         if let Some(series) = known.get(&id) {
             return Arc::clone(series);
