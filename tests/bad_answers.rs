@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use common::bad_answer::{
     NEEDLE_BYTES, fails_alone, fails_or_is_read_elsewhere, is_read_elsewhere, needle,
 };
-use common::client::range;
+use common::client::{range, whole};
 use common::own_target::right;
 use common::{Visit, crc32c};
 use rdma_engine::peer::message::{Facts, Failed, FromTarget, Read, TooLong};
@@ -66,6 +66,8 @@ fn bytes_that_changed_on_the_way() {
         visit.answer(read.id, facts, &bytes);
     };
     fails_or_is_read_elsewhere(answer, "CHECKSUM_MISMATCH", "changed on the way");
+    let counted = is_read_elsewhere(answer, &whole(7, &needle()));
+    assert_eq!(counted.get("rdma_checksum_mismatches_total"), 0.0);
 }
 
 #[test]
@@ -76,6 +78,9 @@ fn bytes_that_are_not_those_stored() {
         });
     };
     fails_or_is_read_elsewhere(answer, "CHECKSUM_MISMATCH", "deadbeef");
+    // A damaged replica is told of, though nobody's read fails of it.
+    let counted = is_read_elsewhere(answer, &whole(7, &needle()));
+    assert!(counted.get("rdma_checksum_mismatches_total") >= 1.0);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn an_index_that_takes_long_to_read_keeps_no_other_volume_waiting() {
     seventh.delete(&stored[5]);
     // Its bytes are still in the old files, and the index of those says that it is there.
     reader.await_refusal(7, &stored[5], "NEEDLE_NOT_FOUND");
-    let added = setup_another(&engine.setup.volumes());
+    let added = setup_another(engine.setup.volumes());
     reader.await_exactly(8, &added, &[]);
 
     index.set_len(whole_index).unwrap();

@@ -5,6 +5,7 @@ use rdma_engine::protocol::message::StartRead;
 
 use super::client::{range, whole};
 use super::failing::fails_with;
+use super::http::Metrics;
 use super::{Needle, OwnTarget, Setup, TargetSetup, Visit, bytes, eventually};
 
 /// Length of the needle that is asked for, needle 1 of volume 7.
@@ -60,8 +61,9 @@ pub fn fails_alone(answer: impl Answer, read: &StartRead, code: &str, words: &st
     engine.assert_nothing_lost(&before);
 }
 
-/// Checks that `read` succeeds, every time, where another target has the needle too.
-pub fn is_read_elsewhere(answer: impl Answer, read: &StartRead) {
+/// Checks that `read` succeeds, every time, where another target has the needle too. Returns what
+/// the engine has counted then.
+pub fn is_read_elsewhere(answer: impl Answer, read: &StartRead) -> Metrics {
     let bad = answering(answer);
     let good = TargetSetup::with(&[needle()]).start();
     let at_good = good.baseline();
@@ -86,6 +88,8 @@ pub fn is_read_elsewhere(answer: impl Answer, read: &StartRead) {
     });
     drop(client);
     engine.assert_nothing_lost(&before);
+    let counted = engine.metrics();
     drop(engine);
     good.assert_nothing_lost(&at_good);
+    counted
 }
