@@ -181,3 +181,44 @@ fn may_be_outdated(code: Code) -> bool {
             | Code::IoError
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Writes volume `id` with this compaction revision, in the place of what is there.
+    fn write(dir: &Path, id: usize, revision: u8) {
+        let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/healthy_volume");
+        let mut bytes = std::fs::read(real.with_extension("dat")).unwrap();
+        bytes[5] = revision;
+        let path = dir.join(id.to_string());
+        std::fs::write(path.with_extension("cpd"), bytes).unwrap();
+        std::fs::copy(real.with_extension("idx"), path.with_extension("cpx")).unwrap();
+        for (from, to) in [("cpd", "dat"), ("cpx", "idx")] {
+            std::fs::rename(path.with_extension(from), path.with_extension(to)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_looked_for_in_new_files_whoever_else_looks_just_then() {
+        let dir = tempfile::tempdir().unwrap();
+        // Looks at these take turns.
+        let (one, other) = (7, 7 + CHECKS);
+        [one, other].map(|id| write(dir.path(), id, 1));
+        let dirs = [dir.path().to_path_buf()];
+        let volumes = Volumes::new(Registry::open(&dirs, None, false).unwrap());
+        for revision in 2..20 {
+            [one, other].map(|id| write(dir.path(), id, revision));
+            let find = async |volume: &Volume| {
+                let found = volume.superblock().compaction_revision == u16::from(revision);
+                let missing = || Error::new(Code::NeedleNotFound, "it is not there");
+                found.then_some(()).ok_or_else(missing)
+            };
+            let read = |id: usize| volumes.read(id as u32, None, find);
+            let (a, b, c) = tokio::join!(read(one), read(other), read(one));
+            assert!(a.is_ok() && b.is_ok() && c.is_ok(), "{revision}");
+        }
+    }
+}

@@ -299,3 +299,38 @@ fn an_index_that_takes_long_to_read_keeps_no_other_volume_waiting() {
         registry.follow(None);
     }
 }
+
+/// Puts the volume that was written into `dir` erasure-coded: what has data lies in the first shard.
+fn deal(dir: &TempDir, stem: &str, writer: &VolumeWriter) {
+    let mut first = writer.dat.clone();
+    first.resize(1 << 20, 0);
+    let shards = std::iter::once(first).chain((1..10).map(|_| vec![0; 1 << 20]));
+    for (number, shard) in shards.enumerate() {
+        fs::write(dir.path().join(format!("{stem}.ec{number:02}")), shard).unwrap();
+    }
+    fs::write(dir.path().join(format!("{stem}.ecx")), &writer.idx).unwrap();
+}
+
+#[test]
+fn a_decoded_volume_is_read_from_its_shards_until_its_index_is_there_in_whole() {
+    let dir = dir_with(&[]);
+    let mut writer = VolumeWriter::new(3, 5);
+    for id in 1..20 {
+        writer.put(&Needle::new(id, 9, format!("needle {id}")));
+    }
+    deal(&dir, "1", &writer);
+    let registry = open(&[&dir]);
+    let coded = registry.find(1, None).unwrap();
+    assert_eq!(coded.needles(), 19);
+    fs::write(dir.path().join("1.dat"), &writer.dat).unwrap();
+    for entries in [0, 1, 18] {
+        fs::write(dir.path().join("1.idx"), &writer.idx[..entries * 17]).unwrap();
+        registry.look();
+        assert!(Arc::ptr_eq(&coded, &registry.find(1, None).unwrap()));
+        assert!(coded.lookup(19).is_ok());
+    }
+    fs::write(dir.path().join("1.idx"), &writer.idx).unwrap();
+    assert_eq!(registry.look().opened, 1);
+    let decoded = registry.find(1, None).unwrap();
+    assert!(matches!(*decoded, Volume::Plain(_)) && decoded.lookup(19).is_ok());
+}
