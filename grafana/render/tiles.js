@@ -8,6 +8,12 @@ const values = (panel, results) => seriesOf(panel, results).map((series) => ({
 function drawStat(panel, results, time, width, height) {
   const all = values(panel, results);
   if (!all.length) return noData(panel);
+  if (all.length > 1) {
+    const size = Math.min(height / (1.6 * all.length), 30);
+    return el("div", { class: "tile several" }, ...all.map(({ name, field, value }) =>
+      el("div", { style: `color:${valueColour(field, value)};font-size:${size}px` },
+        el("span", { class: "label" }, name), textOf(field, value))));
+  }
   const [{ field, value, points }] = all;
   const tint = valueColour(field, value);
   const text = textOf(field, value);

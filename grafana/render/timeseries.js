@@ -21,12 +21,14 @@ function stack(all) {
 }
 
 // The scale of the series of one unit.
-function valueScale(all, box, panel) {
+function valueScale(all, box) {
   const { field } = all[0];
+  // The first series that wants its thresholds drawn has those of the scale, as in Grafana.
+  const lined = all.find((series) => series.field.custom.thresholdsStyle?.mode === "dashed");
   const log = field.custom.scaleDistribution?.type === "log";
   const values = all.flatMap((series) => series.top).filter((value) => Number.isFinite(value) && (!log || value > 0));
   let high = values.length ? Math.max(...values) : 1;
-  let low = log ? (values.length ? Math.min(...values) : 1) : Math.min(0, ...values);
+  let low = log ? (values.length ? Math.min(...values) : 1) : field.min ?? Math.min(0, ...values);
   if (log) {
     const reach = 0.06 * Math.log10(high / low || 10) + 0.02;
     [low, high] = [low / 10 ** reach, high * 10 ** reach];
@@ -40,8 +42,7 @@ function valueScale(all, box, panel) {
     y: (log ? logarithmic : linear)(low, high, box.bottom, box.top),
     text: (mark) => format(mark, field.unit).replace(/(\.\d*?)0+(?=\D*$)/, "$1").replace(/\.(?=\D*$)/, ""),
     marks, low, high, log,
-    thresholds: panel.fieldConfig.defaults.custom?.thresholdsStyle?.mode === "dashed" && all[0].main
-      ? field.thresholds.steps.filter((step) => step.value !== null && step.value >= low && step.value <= high) : [],
+    thresholds: (lined?.field.thresholds.steps ?? []).filter(({ value }) => value !== null && value >= low && value <= high),
   };
 }
 
@@ -82,7 +83,7 @@ function drawTimeseries(panel, results, time, width, height) {
     series.main = series.field.unit === mainUnit;
     groups.set(series.field.unit, [...(groups.get(series.field.unit) ?? []), series]);
   }
-  const scales = [...groups.values()].map((group) => ({ group, scale: valueScale(group, box, panel), right: !group[0].main }));
+  const scales = [...groups.values()].map((group) => ({ group, scale: valueScale(group, box), right: !group[0].main }));
   for (const { scale, right } of scales) {
     const room = axisWidth(scale.marks, scale.text);
     if (right) box.right -= room;

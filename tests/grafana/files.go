@@ -43,8 +43,68 @@ type Panel struct {
 	ID                       int
 	Type, Title, Description string
 	GridPos                  struct{ X, Y, W, H int }
-	FieldConfig              struct{ Defaults struct{ Unit string } }
-	Targets                  []struct{ RefID, Expr string }
+	FieldConfig              struct {
+		Defaults struct {
+			Unit       string
+			Thresholds Thresholds
+			Custom     struct{ ThresholdsStyle struct{ Mode string } }
+		}
+		Overrides []struct {
+			Properties []struct {
+				ID    string
+				Value json.RawMessage
+			}
+		}
+	}
+	Targets []Target
+}
+
+// Target is a query of a panel.
+type Target struct{ RefID, Expr string }
+
+// Thresholds are the colours of a field's values; the first step is the base, without a value.
+type Thresholds struct{ Steps []Step }
+
+// Step is the colour from a value on.
+type Step struct {
+	Color string
+	Value *float64
+}
+
+// limits are the steps beyond the base colour, of the panel's defaults and of its overrides.
+func (p Panel) limits() (steps []Step, err error) {
+	all := []Thresholds{p.FieldConfig.Defaults.Thresholds}
+	for _, override := range p.FieldConfig.Overrides {
+		for _, property := range override.Properties {
+			if property.ID != "thresholds" {
+				continue
+			}
+			var its Thresholds
+			if err := json.Unmarshal(property.Value, &its); err != nil {
+				return nil, fmt.Errorf("%q: %w", p.Title, err)
+			}
+			all = append(all, its)
+		}
+	}
+	for _, thresholds := range all {
+		for _, step := range thresholds.Steps {
+			if step.Value != nil {
+				steps = append(steps, step)
+			}
+		}
+	}
+	return steps, nil
+}
+
+// drawsLimits is whether a line stands at each threshold of a panel over time, or of a series with a scale of its own.
+func (p Panel) drawsLimits() bool {
+	draws := p.FieldConfig.Defaults.Custom.ThresholdsStyle.Mode == "dashed"
+	for _, override := range p.FieldConfig.Overrides {
+		for _, property := range override.Properties {
+			draws = draws || property.ID == "custom.thresholdsStyle" && string(property.Value) == `{"mode": "dashed"}`
+		}
+	}
+	return draws
 }
 
 func boards() ([]Board, error) {
