@@ -304,6 +304,21 @@ fn shards_cut_off_while_they_are_served_are_read_around_until_too_few_are_left()
 }
 
 #[test]
+fn missing_shards_are_computed_in_however_little_room_a_transfer_may_have() {
+    let dealt = dealt();
+    let setup = setup().set("max_transfer_size", "65536");
+    dealt.put(setup.volumes(), 101, &[0, 1, 2, 3]);
+    let engine = setup.start();
+    let before = engine.baseline();
+    let mut reader = Reader::of(&engine);
+    let ranges = [(0, 65_536), (MIB - 5, 65_536), (2 * MIB, 1), (5, 60_000)];
+    let needle = dealt.of_length(3 * MIB);
+    reader.check_ranges(101, needle, &needle.data, false, &ranges);
+    drop(reader);
+    engine.assert_nothing_lost(&before);
+}
+
+#[test]
 fn a_target_serves_shards_as_it_does_any_volume() {
     let dealt = dealt();
     let target = TargetSetup::new()

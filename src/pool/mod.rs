@@ -132,6 +132,11 @@ impl Pool {
         }))
     }
 
+    /// The most bytes a reservation may have.
+    pub fn largest_bytes(&self) -> usize {
+        self.largest
+    }
+
     /// The sealed descriptor clients map.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.memory.fd()

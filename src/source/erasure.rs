@@ -17,7 +17,8 @@ use crate::telemetry::{Stage, StageClock, Stamp};
 use crate::uring::{Extent, Flight, PIECE_BYTES, Plan, ReadError};
 use crate::volume::erasure::{Recipe, ShardSet, Shards, Survivors};
 
-/// Bytes of a missing shard that are computed at a time.
+/// Bytes of a missing shard that are computed at a time, where there may be room for as many of
+/// each of the others.
 const STEP_BYTES: usize = 128 << 10;
 /// Sums of more bytes than this are made on a thread that may take its time.
 const INLINE_BYTES: usize = 256 << 10;
@@ -126,10 +127,13 @@ impl Around {
         clock: &StageClock,
     ) -> Result<(Buffer<Reserved>, Stamp), Failure> {
         let middle = self.room.next_multiple_of(GRANULE_BYTES);
-        let longest = self.lost.iter().map(|lost| lost.len.min(STEP_BYTES)).max();
-        let behind = longest.unwrap_or(0) * self.shards.geometry().data();
+        let data = self.shards.geometry().data();
+        let longest = self.lost.iter().map(|lost| lost.len).max().unwrap_or(0);
+        let fits = reader.pool.largest_bytes().saturating_sub(middle) / data;
+        let fits = (fits - fits % GRANULE_BYTES).max(GRANULE_BYTES);
+        let most = longest.min(STEP_BYTES).min(fits);
         let mut buffer = reader
-            .reserve(owner, middle + behind, deadline, clock)
+            .reserve(owner, middle + most * data, deadline, clock)
             .await?;
         let begun = Stamp::now();
         clock.lap(Stage::Submit, begun);
@@ -142,8 +146,8 @@ impl Around {
             })?;
         }
         for lost in &self.lost {
-            for step in (0..lost.len).step_by(STEP_BYTES) {
-                let len = STEP_BYTES.min(lost.len - step);
+            for step in (0..lost.len).step_by(most.max(1)) {
+                let len = most.min(lost.len - step);
                 buffer = self
                     .step(reader, buffer, middle, lost, step..step + len)
                     .await?;
