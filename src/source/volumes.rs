@@ -206,11 +206,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // Looks at these take turns.
         let (one, other) = (7, 7 + CHECKS);
-        [one, other].map(|id| write(dir.path(), id, 1));
+        let write_both = |revision| {
+            for id in [one, other] {
+                write(dir.path(), id, revision);
+            }
+        };
+        write_both(1);
         let dirs = [dir.path().to_path_buf()];
         let volumes = Volumes::new(Registry::open(&dirs, None, false).unwrap());
         for revision in 2..20 {
-            [one, other].map(|id| write(dir.path(), id, revision));
+            write_both(revision);
             let find = async |volume: &Volume| {
                 let found = volume.superblock().compaction_revision == u16::from(revision);
                 let missing = || Error::new(Code::NeedleNotFound, "it is not there");

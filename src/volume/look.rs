@@ -6,18 +6,15 @@
 //! between the two renames they do not belong together. So a volume that is served is replaced
 //! only by files that fit each other, for which the old ones, still right, are kept a while.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::error::VolumeError;
-use super::files::VolumeName;
+use super::jobs::{Done, Job, Jobs, Wanted, Work};
 use super::listing::{Listing, Place};
-use super::opening::Claim;
 use super::registry::{Opened, Registry, Slot};
-use super::stamp::Stamp;
+use super::seen::Seen;
 use super::stored::Volume;
 use super::vif::VolumeInfo;
 
@@ -40,69 +37,6 @@ pub struct Look {
     pub error: Option<VolumeError>,
 }
 
-/// What earlier looks have come across, so that it is neither tried nor logged again.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// Volumes that could not be read, by their `.dat`.
-    failed: HashMap<PathBuf, Failure>,
-    /// The `.dat` files not used because another of the same volume is.
-    passed_over: HashSet<PathBuf>,
-    /// Erasure-coded volumes that could not be read.
-    pub(super) shut: HashMap<u32, Failure>,
-    /// Since when the files of an open volume are others that can not be taken yet.
-    unsettled: HashMap<u32, Instant>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    /// What the files were then.
-    pub(super) stamp: Stamp,
-    pub(super) error: VolumeError,
-}
-
-impl Failure {
-    /// Whether there is no use in trying again while the files are as `stamp` says. (What the
-    /// system refused may be granted next time: descriptors, memory.)
-    pub(super) fn stands(&self, stamp: &Stamp) -> bool {
-        self.stamp == *stamp && !matches!(self.error, VolumeError::Io { .. })
-    }
-}
-
-/// What takes its time to do for one volume. While it lives no other is made for it.
-pub(super) struct Job {
-    claim: Claim,
-    work: Work,
-}
-
-enum Work {
-    /// Opening it, or opening it anew.
-    Open(Wanted),
-    /// Reading much that is new in its index.
-    CatchUp(Arc<Volume>),
-}
-
-/// A volume to be opened, or opened anew.
-struct Wanted {
-    /// When the look began that came across it.
-    since: Instant,
-    /// Where to try, in this order.
-    places: Vec<Place>,
-    /// What is served now, if it may still be served.
-    used: Option<Opened>,
-    /// Whether to keep what is served for a while rather than to take what does not fit.
-    is_patient: bool,
-    /// What its shards are called, to be tried if no place will do.
-    shards: Option<VolumeName>,
-}
-
-enum Outcome {
-    /// At this `.dat`.
-    Opened(PathBuf),
-    Unsettled,
-    /// Could be read at none of its places.
-    Shut(Vec<(PathBuf, Failure)>),
-}
-
 /// A look whose jobs are still to be done.
 struct Begun {
     look: Look,
@@ -110,17 +44,6 @@ struct Begun {
     /// Whether there is nothing it did not look at.
     is_complete: bool,
     jobs: Jobs,
-}
-
-type Jobs = Arc<Mutex<Vec<Job>>>;
-
-/// What came of jobs.
-#[derive(Debug, Default)]
-struct Done {
-    /// Volumes opened.
-    opened: usize,
-    /// Volumes whose files are just being replaced.
-    unsettled: usize,
 }
 
 impl Registry {
@@ -141,11 +64,11 @@ impl Registry {
     /// opened beside, and keeps nobody from looking at other volumes. [`Self::opened`] awaits it.
     pub fn follow(self: &Arc<Self>, only: Option<u32>) -> Look {
         let begun = self.begin(only);
-        if lock(&begun.jobs).is_empty() {
+        if begun.jobs.len() == 0 {
             return self.end(begun, Some(Done::default()));
         }
         let (tell, told) = mpsc::channel();
-        let (registry, jobs) = (Arc::clone(self), Arc::clone(&begun.jobs));
+        let (registry, jobs) = (Arc::clone(self), begun.jobs.clone());
         let opener = std::thread::Builder::new().name("rdma-opener".into());
         let done = match opener.spawn(move || tell.send(registry.run(&jobs))) {
             Ok(_) => told.recv_timeout(OPENING_TIME).ok(),
@@ -194,7 +117,7 @@ impl Registry {
             look,
             at,
             is_complete,
-            jobs: Arc::new(Mutex::new(jobs)),
+            jobs: Jobs::new(jobs),
         }
     }
 
@@ -322,143 +245,6 @@ impl Registry {
         }
         stays
     }
-
-    /// Does what there is to do, on as many threads as there are cores. Each volume is served
-    /// as soon as it is open.
-    fn run(&self, jobs: &Jobs) -> Done {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let helpers = cores.min(lock(jobs).len()).saturating_sub(1);
-        let next = || lock(jobs).pop();
-        let work = || {
-            let mut done = Done::default();
-            while let Some(job) = next() {
-                self.run_one(&job, &mut done);
-            }
-            done
-        };
-        std::thread::scope(|scope| {
-            let helpers: Vec<_> = (0..helpers)
-                // Where there can be no more threads, fewer do it.
-                .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
-                .collect();
-            let mut done = work();
-            for helper in helpers {
-                match helper.join() {
-                    Ok(by_helper) => {
-                        done.opened += by_helper.opened;
-                        done.unsettled += by_helper.unsettled;
-                    }
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            done
-        })
-    }
-
-    fn run_one(&self, job: &Job, done: &mut Done) {
-        let id = job.claim.id();
-        let wanted = match &job.work {
-            Work::Open(wanted) => wanted,
-            Work::CatchUp(volume) => {
-                // What it could not read, lookups will say.
-                let _ = volume.catch_up();
-                return;
-            }
-        };
-        if !wanted.places.is_empty() {
-            let outcome = self.open_one(id, wanted);
-            let mut seen = self.seen();
-            match outcome {
-                Outcome::Unsettled => {
-                    seen.unsettled.entry(id).or_insert(wanted.since);
-                    done.unsettled += 1;
-                    return;
-                }
-                Outcome::Opened(path) => {
-                    seen.failed.remove(&path);
-                    seen.unsettled.remove(&id);
-                    done.opened += 1;
-                    return;
-                }
-                Outcome::Shut(failures) => {
-                    seen.take_down(id, failures);
-                    seen.unsettled.remove(&id);
-                }
-            }
-        }
-        if let Some(name) = &wanted.shards {
-            done.opened += usize::from(self.look_at_shards(name));
-        }
-    }
-
-    fn open_one(&self, id: u32, wanted: &Wanted) -> Outcome {
-        let mut failures = Vec::new();
-        // While a volume is decoded its `.dat` is not whole yet.
-        let coded = match self.slot(id) {
-            Some(Slot::Erasure(opened)) => Some(opened.volume),
-            _ => None,
-        };
-        let is_coded = coded.is_some();
-        for place in &wanted.places {
-            let path = place.dat_path();
-            let stamp = place.stamp(self.index_dir.as_deref());
-            let known = self.seen().failed.get(&path).cloned();
-            if let Some(known) = known.filter(|known| known.stands(&stamp)) {
-                failures.push((path, known));
-                continue;
-            }
-            let replaces = wanted.used.as_ref().filter(|_| wanted.is_patient);
-            let opened = match replaces {
-                Some(used) if used.place == *place => match self.replacement(used, &stamp) {
-                    Ok(Some(opened)) => Ok(opened),
-                    Ok(None) => return Outcome::Unsettled,
-                    Err(error) => Err(error),
-                },
-                _ => self.open_at(place),
-            };
-            let whole = |opened: Opened| {
-                let fits = !is_coded || opened.volume.fits_together()?;
-                opened.volume.catch_up()?;
-                let needles = coded.as_ref().map_or(0, |coded| coded.needles());
-                match fits && opened.volume.needles() >= needles {
-                    true => Ok(opened),
-                    false => Err(VolumeError::CorruptVolume(format!(
-                        "{}: does not fit its index yet",
-                        path.display()
-                    ))),
-                }
-            };
-            let read = opened.and_then(whole);
-            match read {
-                Ok(opened) => {
-                    announce(&opened, wanted.used.as_ref());
-                    self.put(id, Some(Slot::Open(opened)));
-                    return Outcome::Opened(path);
-                }
-                Err(error) => failures.push((path, Failure { stamp, error })),
-            }
-        }
-        if let Some((_, first)) = failures.first().filter(|_| !is_coded) {
-            self.put(id, Some(Slot::Shut(first.error.clone())));
-        }
-        Outcome::Shut(failures)
-    }
-
-    /// Opens what has taken the place of the files of `used`; None while it may not be all
-    /// there. Its index has not been read.
-    fn replacement(&self, used: &Opened, now: &Stamp) -> Result<Option<Opened>, VolumeError> {
-        if used.stamp.is_half_replaced(now) {
-            return Ok(None);
-        }
-        let fits = |opened: Opened| Ok(opened.volume.fits_together()?.then_some(opened));
-        match self.open_at(&used.place).and_then(fits) {
-            // It has been moved away, or another copy of it is on its way here.
-            Err(error @ VolumeError::VolumeNotFound(_)) => Err(error),
-            // Half written, perhaps.
-            Err(_) => Ok(None),
-            opened => opened,
-        }
-    }
 }
 
 /// Reads what is new in the index of `volume`, unless there is so much that it is work.
@@ -469,54 +255,4 @@ fn catch_up(volume: &Arc<Volume>) -> Option<Work> {
     // What it could not read, lookups will say.
     let _ = volume.catch_up();
     None
-}
-
-fn lock(jobs: &Jobs) -> MutexGuard<'_, Vec<Job>> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Says that a volume is served, or served anew.
-fn announce(opened: &Opened, before: Option<&Opened>) {
-    let volume = &opened.volume;
-    let (id, path) = (volume.id(), volume.dat_path().display());
-    let revision = volume.superblock().compaction_revision;
-    match before {
-        Some(_) => tracing::info!(revision, "volume {id}: {path} was replaced; opened anew"),
-        None => tracing::debug!(revision, "volume {id}: {path} opened"),
-    }
-}
-
-impl Seen {
-    /// Remembers why volume `id` can not be read, and says so where that is new.
-    fn take_down(&mut self, id: u32, failures: Vec<(PathBuf, Failure)>) {
-        for (path, failure) in failures {
-            let text = failure.error.to_string();
-            let before = self.failed.insert(path, failure);
-            if before.is_none_or(|before| before.error.to_string() != text) {
-                tracing::warn!("volume {id} can not be read: {text}");
-            }
-        }
-    }
-
-    /// Says which of `places` are not used.
-    fn pass_over(&mut self, used: &Opened, places: &[Place]) {
-        for place in places.iter().filter(|place| **place != used.place) {
-            let (id, path) = (place.name.id, place.dat_path());
-            let using = used.place.dat_path();
-            let (using, other) = (using.display(), path.display());
-            if !self.passed_over.contains(&path) {
-                tracing::warn!("volume {id} is there twice: {using} is used, {other} is not");
-                self.passed_over.insert(path);
-            }
-        }
-    }
-
-    /// Keeps what it knows of what is in `listing` alone.
-    fn keep(&mut self, listing: &Listing) {
-        let places = listing.places.values().flatten();
-        let there: HashSet<PathBuf> = places.map(Place::dat_path).collect();
-        self.failed.retain(|path, _| there.contains(path));
-        self.passed_over.retain(|path| there.contains(path));
-        self.shut.retain(|id, _| listing.sharded.contains_key(id));
-    }
 }

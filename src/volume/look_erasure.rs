@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::erasure::{ErasureVolume, ShardSet, shard_extension};
 use super::error::VolumeError;
 use super::files::VolumeName;
-use super::look::{Failure, Seen};
 use super::registry::{Registry, Slot};
+use super::seen::{Failure, Seen};
 use super::stamp::{Growth, Stamp};
 use super::stored::Volume;
 

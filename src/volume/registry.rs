@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::error::VolumeError;
 use super::listing::Place;
-use super::look::Seen;
 use super::look_erasure::OpenedErasure;
 use super::open;
 use super::opening::Opening;
+use super::seen::Seen;
 use super::stamp::Stamp;
 use super::stored::Volume;
 
