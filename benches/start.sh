@@ -68,11 +68,12 @@ kib() { sed -n "s/^$2:[[:space:]]*\([0-9]*\) kB/\1/p" "/proc/$1/status"; }
 for ((round = 0; round < rounds; round++)); do
     [ "$round" != 0 ] || sync
     METRICS=127.0.0.1:$(free_ports 1)
+    rm -f "$STACK_DIR/engine.log" # the last one's says that it was ready
     began=$EPOCHREALTIME
     run engine "$ENGINE" server --device none --hugepages never --buffer-size 16MiB --ipc-socket "$SOCKET" \
         --volumes "$STACK_DIR/volumes" --metrics-listen "$METRICS"
     pid=${STACK_PIDS[-1]}
-    until grep -q 'ready' "$STACK_DIR/engine.log"; do
+    until grep -qs 'ready' "$STACK_DIR/engine.log"; do
         kill -0 "$pid" || { cat "$STACK_DIR/engine.log" >&2; exit 1; }
         sleep 0.01
     done
