@@ -9,14 +9,13 @@ use common::target::while_others_are_served;
 use common::{Needle, Peer, Spec, Target, TargetSetup, bytes, eventually};
 use rdma_engine::peer::message::{FromTarget, Read};
 
-const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 /// From here on a file's own pages may be sent.
-const LARGE: usize = 128 * KIB;
+const LARGE: usize = MIB;
 
 /// Lengths at which something changes: nothing, one byte, a page, the index's unit, the length
 /// from which files are sent, the largest transfer.
-const LENGTHS: [usize; 14] = [
+const LENGTHS: [usize; 13] = [
     0,
     1,
     2,
@@ -28,7 +27,6 @@ const LENGTHS: [usize; 14] = [
     LARGE - 1,
     LARGE,
     LARGE + 1,
-    MIB,
     3 * MIB + 5,
     4 * MIB,
 ];
