@@ -36,6 +36,33 @@ fn a_volume_of_this_host_is_read_here_unless_the_peer_is_named() {
 }
 
 #[test]
+fn a_needle_that_is_damaged_here_is_read_from_a_peer_that_has_it_whole() {
+    let needles = [1, 2].map(|id| Needle::new(id, bytes(id, 9000)));
+    let target = TargetSetup::with(&needles[..1]).start();
+    let setup = Setup::new();
+    let mut here = Volume::create(setup.volumes(), 7, &Spec::default());
+    for needle in &needles {
+        let placed = here.put(needle);
+        here.corrupt(placed.data + 4000);
+    }
+    let engine = engine_on(setup, &target);
+    let before = engine.baseline();
+    let mut reader = Reader::of(&engine);
+    let (data, started) = reader.fetch(&whole(7, &needles[0]));
+    assert!(data == needles[0].data);
+    assert_eq!(
+        (started.transport.as_str(), started.crc_verified),
+        ("tcp", true)
+    );
+    // The one that no peer has is damaged, not missing.
+    let code = reader.client.refusal(&whole(7, &needles[1]));
+    assert_eq!(code, "CHECKSUM_MISMATCH");
+    assert_eq!(engine.metrics().get("rdma_checksum_mismatches_total"), 2.0);
+    drop(reader);
+    engine.assert_nothing_lost(&before);
+}
+
+#[test]
 fn a_collection_is_matched_when_it_is_named() {
     let needle = Needle::new(1, bytes(1, 500));
     let spec = Spec {

@@ -22,8 +22,8 @@ pub struct WorkerThread<C> {
 }
 
 impl<C: Send + 'static> WorkerThread<C> {
-    /// Starts worker `number`, whose ring is counted among `rings` and which runs what `serve` makes until that ends, and waits until its
-    /// rings are set up and `serve` has made it.
+    /// Starts worker `number`, whose ring is counted among `rings` and which runs what `serve`
+    /// makes until that ends, and waits until its rings are set up and `serve` has made it.
     ///
     /// # Errors
     /// When there can be no thread or no ring, or `serve` fails.
@@ -62,11 +62,13 @@ impl<C: Send + 'static> WorkerThread<C> {
         }
     }
 
-    /// Ends the worker once it has no more to serve.
-    pub fn stop(self) {
-        drop(self.connections);
-        if self.thread.join().is_err() {
-            tracing::error!("a worker panicked");
+    /// Ends workers once they have no more to serve, all at the same time.
+    pub fn stop_all(workers: Vec<Self>) {
+        let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
         }
     }
 }
@@ -107,7 +109,11 @@ fn run<C, S, F>(
             Err(error) => return send(Err(error)),
         };
         send(Ok(registration));
-        let reaper = tokio_uring::spawn(ring.reap_forever());
+        let reaper = tokio_uring::spawn(async move {
+            if let Err(error) = ring.reap_forever().await {
+                tracing::error!(%error, "a worker can not watch its data ring: restart the daemon");
+            }
+        });
         serving.await;
         reaper.abort();
     });

@@ -177,7 +177,13 @@ impl Worker {
                 Err(error) if error.code == Code::VolumeNotFound && !self.links.is_empty() => {}
                 Err(error) => {
                     self.engine.metrics.local_read_failed(error.code);
-                    return Err(error);
+                    if !is_damage(error.code) || !self.links.serve(id) {
+                        return Err(error);
+                    }
+                    // A peer's copy may be whole.
+                    self.engine.explain(request, error.clone());
+                    let elsewhere = remote.read(place, &wanted, deadline, clock).await;
+                    return elsewhere.map_err(|_| error);
                 }
                 landed => return landed,
             }
@@ -196,6 +202,14 @@ impl Worker {
         };
         metrics.landed(landed, &who.series, &volume);
     }
+}
+
+/// Whether that is wrong with this copy of a needle alone.
+fn is_damage(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ChecksumMismatch | Code::CorruptNeedle | Code::CorruptVolume | Code::IoError
+    )
 }
 
 fn names_memory(request: &StartRead) -> bool {
@@ -244,12 +258,10 @@ impl Engine {
             "volume {}, needle {:x}",
             request.volume_id, request.needle_id
         );
-        let integrity = matches!(
-            error.code,
-            Code::ChecksumMismatch | Code::CorruptNeedle | Code::CorruptVolume
-        );
         static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
-        if integrity && let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
+        if is_damage(error.code)
+            && let Some(suppressed) = TOLD.pass(std::time::Instant::now())
+        {
             tracing::warn!(suppressed, code = %error.code, needle, "{}", error.message);
         }
         Error::new(error.code, format!("{needle}: {}", error.message))

@@ -175,6 +175,33 @@ async fn whoever_leaves_no_gap_that_is_large_enough_keeps_only_itself_waiting() 
 }
 
 #[tokio::test]
+async fn a_few_small_leases_that_leave_no_gap_keep_only_the_large_request_waiting() {
+    const THIRD: Owner = Owner(3);
+    let pool = pool(16 * GRANULE_BYTES);
+    let (mut small, mut gaps) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        gaps.push(pool.reserve(THIRD, 3 * GRANULE_BYTES, later()).await);
+        small.push(pool.reserve(OTHER, 1, later()).await.unwrap());
+    }
+    drop(gaps);
+    let wide = {
+        let pool = Arc::clone(&pool);
+        tokio::spawn(async move { pool.reserve(ME, 4 * GRANULE_BYTES, later()).await.map(drop) })
+    };
+    while pool.usage().waiting < 1 {
+        tokio::task::yield_now().await;
+    }
+    // The first waits its turn; the second comes when that is over.
+    for _ in 0..2 {
+        let one = pool.reserve(THIRD, GRANULE_BYTES, later()).await;
+        assert!(one.is_ok(), "another is served while it waits");
+    }
+    assert_eq!(pool.usage().waiting, 1);
+    small.pop();
+    assert_eq!(wide.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn more_than_a_buffer_can_have_is_refused_at_once() {
     let pool = Pool::new(4 * MIB, MIB, Pages::Ordinary).unwrap();
     let refused = pool.reserve(ME, MIB + 1, later()).await.unwrap_err();

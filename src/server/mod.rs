@@ -83,9 +83,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
         .map_err(StartError::io("starting the control runtime"))?;
     let served = runtime.block_on(control(config, &engine, &readiness, listener, &workers));
     drop(follower);
-    for worker in workers {
-        worker.stop();
-    }
+    WorkerThread::stop_all(workers);
     endpoints.stop();
     tracing::info!("stopped");
     served

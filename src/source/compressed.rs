@@ -24,8 +24,8 @@ use crate::telemetry::{Stage, StageClock, Stamp};
 use crate::uring::Plan;
 use crate::volume::{Decoder, Encoding, Volume};
 
-/// Needles that claim to decode to more than this are decoded on a thread that may take its
-/// time; a worker has other clients to serve.
+/// Needles that have, or claim to decode to, more than this are decoded on a thread that may take
+/// its time; a worker has other clients to serve.
 const INLINE_BYTES: u64 = 256 << 10;
 /// Bytes decoded at a time where nobody wants them.
 const DISCARD_BYTES: usize = 64 << 10;
@@ -77,7 +77,7 @@ pub async fn read(
             buffer,
         };
         let pass = match stored.len_hint {
-            Some(len) if len <= INLINE_BYTES => {
+            Some(len) if len.max(stored.len as u64) <= INLINE_BYTES => {
                 decoding.run(INLINE_BYTES, &AtomicBool::new(false))?
             }
             _ => Pass::TooLong(decoding),

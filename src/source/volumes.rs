@@ -1,14 +1,15 @@
 //! Finding a volume, looking once more before saying that there is none, and reading from it,
 //! looking once more at its files before saying that a needle is not there or damaged.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{Code, Error, Result};
-use crate::volume::{Registry, Volume, VolumeError};
+use crate::volume::{Look, Registry, Volume, VolumeError};
 
 use super::follower::complain;
 
@@ -18,17 +19,26 @@ const RESCAN_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The least time between two looks at the files of a volume that readers ask for.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(5);
-/// Volumes are looked at separately, but for those whose ids differ by a multiple of this.
-const CHECKS: usize = 64;
+/// Volumes that may be gone and are still remembered to have been looked at.
+const FORGOTTEN_MAX: usize = 64;
 
 /// The volumes of this host.
 #[derive(Debug)]
 pub struct Volumes {
     registry: Arc<Registry>,
-    /// When the last look at a volume's files began that a reader asked for, and which volume's.
-    checked: [Mutex<(Instant, u32)>; CHECKS],
+    /// By volume; of those of which a reader has asked for it.
+    turns: std::sync::Mutex<HashMap<u32, Arc<Turns>>>,
     /// When the last look at the directories began.
     scanned: Mutex<Instant>,
+}
+
+/// What is done for one reader at a time, of all that want it of a volume just then.
+#[derive(Debug, Default)]
+struct Turns {
+    /// A look at its files; when the last one began that came to its end.
+    look: Mutex<Option<Instant>>,
+    /// Reading what is new in its index.
+    catch_up: Mutex<()>,
 }
 
 impl Volumes {
@@ -36,7 +46,7 @@ impl Volumes {
     pub fn new(registry: Registry) -> Self {
         Self {
             registry: Arc::new(registry),
-            checked: std::array::from_fn(|_| Mutex::new((Instant::now(), 0))),
+            turns: std::sync::Mutex::default(),
             scanned: Mutex::new(Instant::now()),
         }
     }
@@ -102,27 +112,47 @@ impl Volumes {
         let id = volume.id();
         // What is being opened may be as old as what was read.
         self.registry.opened(id).await;
-        let mut checked = self.checked[id as usize % CHECKS].lock().await;
-        let (last, whose) = *checked;
-        if last < asked || whose != id {
-            tokio::time::sleep_until(last + RECHECK_INTERVAL).await;
-            *checked = (Instant::now(), id);
-            if !self.registry.is_current(volume) {
-                self.look(Some(id)).await?;
+        let turns = self.turns(id);
+        let mut last = turns.look.lock().await;
+        if last.is_none_or(|last| last < asked) {
+            if let Some(last) = *last {
+                tokio::time::sleep_until(last + RECHECK_INTERVAL).await;
             }
+            let begun = Instant::now();
+            let volume = Arc::clone(volume);
+            self.look(move |registry| {
+                (!registry.is_current(&volume)).then(|| registry.follow(Some(id)))
+            })
+            .await?;
+            // Not before: if who asked has gone meanwhile, it is the next one's to look.
+            *last = Some(begun);
         }
-        drop(checked);
+        drop(last);
         self.registry.opened(id).await;
         let now = self.registry.find(id, None);
         Ok(now.is_ok_and(|now| Arc::ptr_eq(&now, volume)))
     }
 
-    async fn look(&self, only: Option<u32>) -> Result<()> {
+    /// Looks at the disk, on a thread that may wait for it.
+    async fn look(
+        &self,
+        look: impl FnOnce(&Arc<Registry>) -> Option<Look> + Send + 'static,
+    ) -> Result<()> {
         let registry = Arc::clone(&self.registry);
-        let looked = tokio::task::spawn_blocking(move || registry.follow(only)).await;
+        let looked = tokio::task::spawn_blocking(move || look(&registry)).await;
         let failed = |e| Error::new(Code::Internal, format!("looking for volumes: {e}"));
-        complain(&looked.map_err(failed)?);
+        if let Some(look) = looked.map_err(failed)? {
+            complain(&look);
+        }
         Ok(())
+    }
+
+    fn turns(&self, id: u32) -> Arc<Turns> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() > self.registry.len() + FORGOTTEN_MAX {
+            turns.retain(|id, _| self.registry.find(*id, None).is_ok());
+        }
+        Arc::clone(turns.entry(id).or_default())
     }
 
     /// The volume `id`, with its index read up to now. One that is not known is looked for on
@@ -133,10 +163,14 @@ impl Volumes {
     pub async fn find(&self, id: u32, collection: Option<&str>) -> Result<Arc<Volume>> {
         let volume = self.look_for(id, collection).await?;
         if volume.is_far_behind() {
-            let volume = Arc::clone(&volume);
-            tokio::task::spawn_blocking(move || volume.catch_up())
-                .await
-                .map_err(|e| Error::new(Code::Internal, format!("reading the index: {e}")))??;
+            let turns = self.turns(id);
+            let _turn = turns.catch_up.lock().await;
+            if volume.is_far_behind() {
+                let volume = Arc::clone(&volume);
+                tokio::task::spawn_blocking(move || volume.catch_up())
+                    .await
+                    .map_err(|e| Error::new(Code::Internal, format!("reading the index: {e}")))??;
+            }
         }
         Ok(volume)
     }
@@ -160,8 +194,9 @@ impl Volumes {
         // A volume that can not be read is looked at again no sooner than the interval allows.
         if *scanned < asked && (missing || scanned.elapsed() >= RESCAN_INTERVAL) {
             tokio::time::sleep_until(*scanned + RESCAN_INTERVAL).await;
-            *scanned = Instant::now();
-            self.look(None).await?;
+            let begun = Instant::now();
+            self.look(|registry| Some(registry.follow(None))).await?;
+            *scanned = begun;
         }
         drop(scanned);
         self.registry.opened(id).await;
@@ -204,8 +239,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_is_looked_for_in_new_files_whoever_else_looks_just_then() {
         let dir = tempfile::tempdir().unwrap();
-        // Looks at these take turns.
-        let (one, other) = (7, 7 + CHECKS);
+        let (one, other) = (7, 71);
         let write_both = |revision| {
             for id in [one, other] {
                 write(dir.path(), id, revision);

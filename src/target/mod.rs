@@ -158,9 +158,7 @@ pub fn run(config: &TargetConfig) -> Result<(), StartError> {
         config, &target, &readiness, listener, &workers,
     ));
     drop(follower);
-    for worker in workers {
-        worker.stop();
-    }
+    WorkerThread::stop_all(workers);
     endpoints.stop();
     tracing::info!("stopped");
     served

@@ -3,7 +3,9 @@
 //!
 //! tokio-uring takes a buffer by value for the time of an operation and gives it back, or drops
 //! it, only when it has seen the operation's completion, whatever becomes of the future. So who
-//! has one of these values in hand knows that the kernel has not.
+//! has one of these values in hand knows that the kernel has not. The exception is the end of the
+//! runtime itself, which drops what is left without waiting for it: a worker awaits all operations
+//! on sockets before it ends.
 #![allow(unsafe_code, reason = "hands addresses of the pool to tokio-uring")]
 
 use std::ops::Range;

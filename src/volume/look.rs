@@ -84,7 +84,9 @@ impl Registry {
     }
 
     fn begin(&self, only: Option<u32>) -> Begun {
-        let mut seen = self.seen();
+        // Nothing that is being opened needs this: a directory that hangs keeps from nothing but
+        // looking.
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let at = Instant::now();
         let mut listing = Listing::of(&self.dirs, only);
         let mut look = Look {
@@ -92,7 +94,7 @@ impl Registry {
             ..Look::default()
         };
         if only.is_none() {
-            seen.keep(&listing);
+            self.seen().keep(&listing);
         }
         let mut ids: BTreeSet<u32> = match only {
             None => self.known_ids().into_iter().collect(),
@@ -102,13 +104,13 @@ impl Registry {
         let mut is_complete = only.is_none() && listing.unknown.is_empty();
         let mut jobs = Vec::new();
         for id in ids {
-            // Under the lock of `seen`, so that between this and the claim there is no other.
+            // Nobody else can claim it before it is claimed below.
             if self.opening.contains(id) {
                 is_complete = false;
                 continue;
             }
-            look.gone += usize::from(self.forget(id, &listing, &mut seen));
-            if let Some(work) = self.compare(id, at, &mut listing, &mut seen) {
+            look.gone += usize::from(self.forget(id, &listing));
+            if let Some(work) = self.compare(id, at, &mut listing) {
                 let claim = self.opening.claim(id);
                 jobs.push(Job { claim, work });
             }
@@ -139,7 +141,7 @@ impl Registry {
     }
 
     /// Forgets volume `id` if it is no longer there; whether it was served and is not any more.
-    fn forget(&self, id: u32, listing: &Listing, seen: &mut Seen) -> bool {
+    fn forget(&self, id: u32, listing: &Listing) -> bool {
         let is_there = listing.places.contains_key(&id);
         let are_all_known = listing.unknown.is_empty();
         let has_shards = listing.sharded.contains_key(&id);
@@ -160,18 +162,12 @@ impl Registry {
             _ => return false,
         };
         self.put(id, None);
-        seen.unsettled.remove(&id);
+        self.seen().unsettled.remove(&id);
         was_served
     }
 
     /// Compares what is known of volume `id` with what is on disk; what there is to do.
-    fn compare(
-        &self,
-        id: u32,
-        since: Instant,
-        listing: &mut Listing,
-        seen: &mut Seen,
-    ) -> Option<Work> {
+    fn compare(&self, id: u32, since: Instant, listing: &mut Listing) -> Option<Work> {
         let mut places = listing.places.remove(&id).unwrap_or_default();
         let shards = listing.sharded.remove(&id);
         let slot = self.slot(id);
@@ -185,18 +181,18 @@ impl Registry {
                 return None;
             }
             if let Some(at) = places.iter().position(|place| *place == used.place) {
-                seen.pass_over(used, &places);
+                self.seen().pass_over(used, &places);
                 if self.is_unchanged(used) {
-                    seen.unsettled.remove(&id);
+                    self.seen().unsettled.remove(&id);
                     return catch_up(&used.volume);
                 }
                 places.swap(0, at);
-                let since = seen.unsettled.get(&id);
+                let since = self.seen().unsettled.get(&id).copied();
                 is_patient = since.is_none_or(|since| since.elapsed() < SETTLE_TIME);
             }
         }
         let is_hopeless = |place: &Place| {
-            let known = seen.failed.get(&place.dat_path());
+            let known = self.seen().failed.get(&place.dat_path()).cloned();
             known.is_some_and(|known| known.stands(&place.stamp(self.index_dir.as_deref())))
         };
         let is_shut = !matches!(slot, None | Some(Slot::Open(_)));
@@ -211,7 +207,7 @@ impl Registry {
                 {
                     return catch_up(&opened.volume);
                 }
-                Some(Slot::Shut(_) | Slot::Partial(_)) if self.is_shut_for_good(name, seen) => {
+                Some(Slot::Shut(_) | Slot::Partial(_)) if self.is_shut_for_good(name) => {
                     return None;
                 }
                 _ => {}

@@ -8,7 +8,7 @@ use super::erasure::{ErasureVolume, ShardSet, shard_extension};
 use super::error::VolumeError;
 use super::files::VolumeName;
 use super::registry::{Registry, Slot};
-use super::seen::{Failure, Seen};
+use super::seen::Failure;
 use super::stamp::{Growth, Stamp};
 use super::stored::Volume;
 
@@ -30,8 +30,8 @@ impl Registry {
     }
 
     /// Whether the shards of the volume called `name` could not be read as they are now.
-    pub(super) fn is_shut_for_good(&self, name: &VolumeName, seen: &Seen) -> bool {
-        let known = seen.shut.get(&name.id);
+    pub(super) fn is_shut_for_good(&self, name: &VolumeName) -> bool {
+        let known = self.seen().shut.get(&name.id).cloned();
         known.is_some_and(|known| known.stands(&self.erasure_stamp(name)))
     }
 

@@ -26,6 +26,7 @@ pub struct Registry {
     direct_io: bool,
     slots: RwLock<HashMap<u32, Slot>>,
     /// Held while disk and memory are compared.
+    pub(super) looking: Mutex<()>,
     pub(super) seen: Mutex<Seen>,
     pub(super) opening: Arc<Opening>,
     started: Instant,
@@ -90,6 +91,7 @@ impl Registry {
             index_dir: index_dir.map(Path::to_path_buf),
             direct_io,
             slots: RwLock::default(),
+            looking: Mutex::default(),
             seen: Mutex::default(),
             opening: Arc::default(),
             started: Instant::now(),
@@ -240,10 +242,14 @@ impl Registry {
     }
 
     fn open_volumes(&self, count: impl Fn(&Volume) -> usize) -> usize {
-        let slots = self.slots();
-        let open = slots.values().filter_map(Slot::volume);
-        let open = open.map(|volume| count(volume));
-        open.sum()
+        // Counting may wait for an index; nobody is to wait for this meanwhile.
+        let open: Vec<Arc<Volume>> = self
+            .slots()
+            .values()
+            .filter_map(Slot::volume)
+            .cloned()
+            .collect();
+        open.iter().map(|volume| count(volume)).sum()
     }
 
     fn slots(&self) -> RwLockReadGuard<'_, HashMap<u32, Slot>> {

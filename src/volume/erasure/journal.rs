@@ -34,13 +34,13 @@ impl Stamp {
     }
 }
 
-/// Takes the ids in bytes `from..to` of the journal at `path` out of `index`; a part of one at the
-/// end is a write in progress. How far it came.
+/// Hands the ids in bytes `from..to` of the journal at `path` to `take`, some at a time; a part of
+/// one at the end is a write in progress. How far it came.
 pub(super) fn replay(
     path: &Path,
     from: u64,
     to: u64,
-    index: &mut Index,
+    mut take: impl FnMut(&[[u8; ID_LEN as usize]]),
 ) -> Result<u64, VolumeError> {
     let file: File = open_regular(path, 0).map_err(|error| VolumeError::io("open", path, error))?;
     let mut done = from - from % ID_LEN;
@@ -54,12 +54,17 @@ pub(super) fn replay(
         if ids.is_empty() {
             break;
         }
-        for id in ids {
-            index.apply(u64::from_be_bytes(*id), None);
-        }
+        take(ids);
         done += ids.len() as u64 * ID_LEN;
     }
     Ok(done)
+}
+
+/// Takes these ids out of `index`.
+pub(super) fn remove(ids: &[[u8; ID_LEN as usize]], index: &mut Index) {
+    for id in ids {
+        index.apply(u64::from_be_bytes(*id), None);
+    }
 }
 
 #[cfg(test)]
@@ -79,11 +84,17 @@ mod tests {
         journal.extend(&200_000_u64.to_be_bytes()[..5]);
         fs::write(&path, &journal).unwrap();
         let len = journal.len() as u64;
-        assert_eq!(replay(&path, 0, len, &mut index).unwrap(), 1_200_000);
+        assert_eq!(
+            replay(&path, 0, len, |ids| remove(ids, &mut index)).unwrap(),
+            1_200_000
+        );
         assert_eq!(index.len(), 50_000);
         journal.extend(&200_000_u64.to_be_bytes()[5..]);
         fs::write(&path, &journal).unwrap();
-        assert_eq!(replay(&path, len, len + 3, &mut index).unwrap(), len + 3);
+        assert_eq!(
+            replay(&path, len, len + 3, |ids| remove(ids, &mut index)).unwrap(),
+            len + 3
+        );
         assert!(index.get(200_000).is_none() && index.get(199_999).is_some());
     }
 }

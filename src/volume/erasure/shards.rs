@@ -133,10 +133,12 @@ impl Shards {
     /// Reads the first bytes of the `.dat`, within its first block.
     pub(super) fn read_start(&self, bytes: &mut [u8]) -> Result<(), VolumeError> {
         let failed = |error| VolumeError::io("read shards of", self.name.as_ref(), error);
-        if let Some(file) = self.file(0) {
-            return read_at(file, bytes, 0).map(drop).map_err(failed);
+        let first = self.file(0).map(|file| read_at(file, bytes, 0));
+        if matches!(first, Some(Ok(count)) if count == bytes.len()) {
+            return Ok(());
         }
-        let recipe = Recipe::new(&self.geometry, self.there(), 0)
+        let others = self.there().without(ShardSet::default().with(0));
+        let recipe = Recipe::new(&self.geometry, others, 0)
             .ok_or_else(|| VolumeError::VolumeNotFound(self.too_few(ShardSet::default())))?;
         let mut sources = Vec::new();
         for file in recipe.sources().filter_map(|number| self.file(number)) {

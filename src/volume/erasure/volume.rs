@@ -10,7 +10,7 @@ use super::super::needle::{Layout, Located};
 use super::super::superblock::{SuperBlock, Version};
 use super::super::vif::VolumeInfo;
 use super::index::read_index;
-use super::journal::{Stamp, replay};
+use super::journal::{Stamp, remove, replay};
 use super::shards::Shards;
 
 /// Bytes of index and journal that a lookup may read on the way.
@@ -145,8 +145,11 @@ impl ErasureVolume {
         // Again, since another thread may have read on meanwhile.
         let now = self.look();
         if now.is_appended_to(&seen) {
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            return self.replay(&mut seen, &now, &mut index);
+            // Locked only once they are here: whoever asks for a needle does not wait for a disk.
+            return self.replay(&mut seen, &now, |ids| {
+                let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+                remove(ids, &mut index);
+            });
         }
         // While a volume is taken away its files go one by one; what is known is still true.
         let Some(ecx) = now.ecx else {
@@ -166,7 +169,7 @@ impl ErasureVolume {
             ecx: Some(ecx),
             journals: vec![None; self.journals.len()],
         };
-        self.replay(&mut fresh, &now, &mut index)?;
+        self.replay(&mut fresh, &now, |ids| remove(ids, &mut index))?;
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         *seen = fresh;
         Ok(())
@@ -211,11 +214,16 @@ impl ErasureVolume {
     }
 
     /// Takes what journals have that they had not when they were `seen`.
-    fn replay(&self, seen: &mut Seen, now: &Seen, index: &mut Index) -> Result<(), VolumeError> {
+    fn replay(
+        &self,
+        seen: &mut Seen,
+        now: &Seen,
+        mut take: impl FnMut(&[[u8; 8]]),
+    ) -> Result<(), VolumeError> {
         let journals = self.journals.iter().zip(&now.journals);
         for ((path, now), seen) in journals.zip(&mut seen.journals) {
             if let Some(now) = now {
-                replay(path, seen.map_or(0, |seen| seen.len), now.len, index)?;
+                replay(path, seen.map_or(0, |seen| seen.len), now.len, &mut take)?;
             }
             *seen = *now;
         }
