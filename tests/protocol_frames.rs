@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::Read;
+use std::process::Command;
 
 use common::abuse::{assert_malformed, packed, ping, while_others_are_served};
 use common::client::frame;
@@ -227,6 +228,13 @@ fn connections_beyond_the_limit_are_turned_away_until_one_is_closed() {
         matches!(Response::decode(&reply), Ok(Response::Error(_)))
     });
     assert!(turned_away);
+    // Another process gets one of the few that are kept for those who have less than half.
+    let ping = Command::new(common::setup::binary())
+        .args(["ping", "--ipc-socket"])
+        .arg(engine.setup.socket())
+        .output()
+        .unwrap();
+    assert!(ping.status.success(), "{ping:?}");
     clients.iter_mut().for_each(Client::ping);
     clients.pop();
     eventually("there is room again", || {

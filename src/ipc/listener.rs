@@ -1,12 +1,13 @@
 //! The listening socket, and who may connect to it.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::Mode;
@@ -50,7 +51,7 @@ pub enum BindError {
 pub struct Policy {
     /// Users that may, besides root and the engine's own.
     pub allowed_uids: Vec<u32>,
-    /// Connections at once.
+    /// Connections at once; for processes that have less than half as many, an eighth more.
     pub max_connections: u64,
 }
 
@@ -69,12 +70,60 @@ pub struct Accepted {
 
 /// One of the open connections.
 #[derive(Debug)]
-pub struct Counted(Arc<AtomicU64>);
+pub struct Counted {
+    open: Arc<AtomicU64>,
+    by_process: Arc<ByProcess>,
+    /// 0 where the kernel can not name it.
+    pid: i32,
+}
+
+/// Open connections, by process.
+type ByProcess = Mutex<HashMap<i32, u64>>;
+
+impl Counted {
+    /// Counts one more of process `pid`, unless there are `limit` already; for a process that has
+    /// less than half as many, an eighth more, so that nobody keeps the others out by holding all.
+    fn one_more(
+        open: &Arc<AtomicU64>,
+        by_process: &Arc<ByProcess>,
+        pid: Option<i32>,
+        limit: u64,
+    ) -> Option<Self> {
+        let pid = pid.unwrap_or(0);
+        let mut known = lock(by_process);
+        let own = known.get(&pid).copied().unwrap_or(0);
+        let limit = match own < limit.div_ceil(2) {
+            true => limit + limit.div_ceil(8),
+            false => limit,
+        };
+        if open.fetch_add(1, Ordering::Relaxed) >= limit {
+            open.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        known.insert(pid, own + 1);
+        Some(Self {
+            open: Arc::clone(open),
+            by_process: Arc::clone(by_process),
+            pid,
+        })
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        let mut known = lock(&self.by_process);
+        if let Some(own) = known.get_mut(&self.pid) {
+            *own -= 1;
+            if *own == 0 {
+                known.remove(&self.pid);
+            }
+        }
     }
+}
+
+fn lock(by_process: &ByProcess) -> MutexGuard<'_, HashMap<i32, u64>> {
+    by_process.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The engine's socket; its path is removed when this is dropped.
@@ -138,6 +187,7 @@ impl Listener {
         };
         let listener = tokio::net::UnixListener::from_std(socket.into())?;
         let trouble = RateLimited::new(Duration::from_secs(10));
+        let by_process = Arc::default();
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -149,7 +199,7 @@ impl Listener {
                     continue;
                 }
             };
-            match policy.admit(stream, open) {
+            match policy.admit(stream, open, &by_process) {
                 Ok(Ok(accepted)) => deal(accepted),
                 Ok(Err((reason, why))) => {
                     metrics.connection_refused(reason);
@@ -221,6 +271,7 @@ impl Policy {
         &self,
         stream: tokio::net::UnixStream,
         open: &Arc<AtomicU64>,
+        by_process: &Arc<ByProcess>,
     ) -> io::Result<Result<Accepted, (Refusal, String)>> {
         let peer = stream.peer_cred()?;
         let (pid, uid) = (peer.pid().filter(|&pid| pid > 0), peer.uid());
@@ -230,16 +281,14 @@ impl Policy {
             refuse(&stream, &Error::new(Code::PermissionDenied, why.as_str()));
             return Ok(Err((Refusal::Uid, why)));
         }
-        if open.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
-            open.fetch_sub(1, Ordering::Relaxed);
+        let Some(counted) = Counted::one_more(open, by_process, pid, self.max_connections) else {
             let why = format!(
                 "{} connections are open, which is the limit; close some or raise max_connections",
                 self.max_connections
             );
             refuse(&stream, &Error::new(Code::ResourceExhausted, why.as_str()));
             return Ok(Err((Refusal::Limit, why)));
-        }
-        let counted = Counted(Arc::clone(open));
+        };
         // io_uring fails reads of a non-blocking socket at once instead of waiting for data.
         stream.set_nonblocking(false)?;
         Ok(Ok(Accepted {

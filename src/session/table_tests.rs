@@ -201,3 +201,25 @@ fn the_open_sessions_are_told_without_their_ids() {
     assert_eq!(held.client.name, "uid-1");
     assert_eq!(held.rate(), 1e7);
 }
+
+#[test]
+fn whoever_holds_all_there_may_be_leaves_an_eighth_more_for_others() {
+    let fixture = Fixture::new(8);
+    let mut all: Vec<_> = (0..8).map(|_| fixture.hold(OWNER, 9)).collect();
+    let refused =
+        |owner| fixture.admit(owner, 9).unwrap_err() == SessionError::TooMany { limit: 8 };
+    assert!(refused(OWNER));
+    let other = fixture.hold(OTHER, 9);
+    assert!(refused(OTHER) && refused(ClientKey(3)) && refused(OWNER));
+    // Nobody but the modest has the place that comes free of the eighth.
+    fixture.sessions.complete(other, fixture.at(1)).unwrap();
+    assert!(refused(OWNER));
+    drop(fixture.admit(ClientKey(3), 9).unwrap());
+    for id in all.drain(..5) {
+        fixture.sessions.complete(id, fixture.at(1)).unwrap();
+    }
+    all.extend((0..5).map(|_| fixture.hold(OWNER, 9)));
+    assert_eq!(fixture.sessions.count().0, 8);
+    assert_eq!(fixture.sessions.reclaim(OWNER).0.len(), 8);
+    assert!(!fixture.sessions.any_of(OWNER) && !fixture.sessions.any_of(OTHER));
+}
