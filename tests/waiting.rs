@@ -71,6 +71,25 @@ fn readers_who_wait_for_room_are_served_in_the_order_they_came() {
 }
 
 #[test]
+fn a_client_that_goes_with_as_many_requests_as_it_may_have_waits_no_more() {
+    let engine = room_for_four().start();
+    let before = engine.baseline();
+    let (mut holder, mut waiter) = (engine.client(), engine.client());
+    let held = hold(&mut holder, 4, &quarter());
+    waiter.send(quarter());
+    // Their answers wait for the first; some are not even read.
+    (0..300).for_each(|_| waiter.send(Ping::default()));
+    engine.await_metrics("it waits", |m| m.get("rdma_pool_waiters") == 1.0);
+    drop(waiter);
+    engine.await_metrics("it has left", |m| m.get("rdma_pool_waiters") == 0.0);
+    for session in &held {
+        holder.complete(session);
+    }
+    drop(holder);
+    engine.assert_nothing_lost(&before);
+}
+
+#[test]
 fn a_small_read_does_not_overtake_a_large_one_that_waits() {
     let engine = room_for_four().start();
     let (mut holder, mut waiter) = (engine.client(), engine.client());

@@ -175,9 +175,13 @@ impl Links {
             tick.tick().await;
             let now = Instant::now();
             for (_, link) in &*self.open.borrow() {
-                if let Some(link) = link.upgrade()
-                    && let Some(why) = link.stalled(now, limit)
-                {
+                let Some(link) = link.upgrade() else {
+                    continue;
+                };
+                // Nobody reads from it just then, and so nobody sees that it has ended.
+                if !link.outbox.borrow().has_room() && link.peer_has_gone() {
+                    link.hang_up();
+                } else if let Some(why) = link.stalled(now, limit) {
                     static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
                     if let Some(suppressed) = TOLD.pass(now) {
                         tracing::warn!(
