@@ -3,26 +3,16 @@
 # SeaweedFS's HTTP, the same Go program as the client of all. For the latency rows everything is pinned to one CPU,
 # for the throughput rows to two. It prints figures and which targets they meet; it fails only when it can not run.
 set -euo pipefail
-# shellcheck source=config/env.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../config/env.sh"
-# shellcheck source=config/stack.sh
-source "$ROOT/config/stack.sh"
+# shellcheck source=benches/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage="usage: benches/compare.sh [--rounds N] [--turn DURATION] [--json FILE]
   --rounds N       how often each side has its turn (9)
   --turn DURATION  how long a turn lasts, as in 300ms or 1s (300ms)
   --json FILE      write the figures there too"
 rounds=9 turn=300ms json=""
-while [ $# -gt 0 ]; do
-    [ $# -ge 2 ] || { echo "$usage" >&2; exit 2; }
-    case $1 in
-        --rounds) rounds=$2 ;;
-        --turn) turn=$2 ;;
-        --json) json=$(realpath -m "$2") ;;
-        *) echo "$usage" >&2; exit 2 ;;
-    esac
-    shift 2
-done
+options "$usage" "$@"
+[ -z "$json" ] || json=$(realpath -m "$json")
 
 cd "$ROOT"
 config/setup.sh
@@ -31,8 +21,6 @@ go build -C tests/sidecar -o "$TARGET/sidecar/" ./cmd/compare
 
 results=$(mktemp -d)
 trap 'stack_stop; rm -rf "$results"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 # rows KIND CPUS: SeaweedFS, the engine and compare, fresh and all on the same CPUs.
 rows() {

@@ -3,24 +3,14 @@
 # are compiled to nothing, turn by turn in one run; and how long /metrics takes with 10,000 sessions open. It prints
 # figures and which targets they meet; it fails only when it can not run.
 set -euo pipefail
-# shellcheck source=config/env.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../config/env.sh"
-# shellcheck source=config/stack.sh
-source "$ROOT/config/stack.sh"
+# shellcheck source=benches/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage="usage: benches/metrics.sh [--rounds N] [--seconds N]
   --rounds N   how often each side has its turn (15)
   --seconds N  how long a turn lasts (3)"
 rounds=15 seconds=3
-while [ $# -gt 0 ]; do
-    [ $# -ge 2 ] || { echo "$usage" >&2; exit 2; }
-    case $1 in
-        --rounds) rounds=$2 ;;
-        --seconds) seconds=$2 ;;
-        *) echo "$usage" >&2; exit 2 ;;
-    esac
-    shift 2
-done
+options "$usage" "$@"
 
 cd "$ROOT"
 config/setup.sh
@@ -30,9 +20,6 @@ cargo build --release --locked --bin rdma-engine --features noop-metrics
 cp "$TARGET/release/rdma-engine" "$programs/without"
 cargo build --release --locked --bin rdma-engine
 cp "$TARGET/release/rdma-engine" "$programs/with"
-trap 'stack_stop' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 stack_prepare
 start_weed
 needle=$(python3 -c '

@@ -3,31 +3,18 @@
 # An engine has one connection to a target for each of its workers. It prints figures and which targets they meet; it
 # fails only when it can not run.
 set -euo pipefail
-# shellcheck source=config/env.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../config/env.sh"
-# shellcheck source=config/stack.sh
-source "$ROOT/config/stack.sh"
+# shellcheck source=benches/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage="usage: benches/peers.sh [--rounds N] [--seconds N]
   --rounds N   how often each side has its turn (7)
   --seconds N  how long a turn lasts (2)"
 rounds=7 seconds=2
-while [ $# -gt 0 ]; do
-    [ $# -ge 2 ] || { echo "$usage" >&2; exit 2; }
-    case $1 in
-        --rounds) rounds=$2 ;;
-        --seconds) seconds=$2 ;;
-        *) echo "$usage" >&2; exit 2 ;;
-    esac
-    shift 2
-done
+options "$usage" "$@"
 
 cd "$ROOT"
 config/setup.sh --bench
 cargo build --release --locked --bin rdma-engine
-trap 'stack_stop' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 stack_prepare
 start_weed
 

@@ -3,10 +3,8 @@
 # real indexes on disk, starts the engine on them, and prints the time until it is ready and its memory. It prints which
 # targets these meet; it fails only when it can not run.
 set -euo pipefail
-# shellcheck source=config/env.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../config/env.sh"
-# shellcheck source=config/stack.sh
-source "$ROOT/config/stack.sh"
+# shellcheck source=benches/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage="usage: benches/start.sh [--volumes N] [--needles N] [--rounds N]
   --volumes N  how many volumes (100)
@@ -14,23 +12,11 @@ usage="usage: benches/start.sh [--volumes N] [--needles N] [--rounds N]
   --rounds N   how often the engine is started (5)
 Their files are made below TMPDIR (/tmp), some 17 bytes a needle, and removed at the end."
 volumes=100 needles=100000 rounds=5
-while [ $# -gt 0 ]; do
-    [ $# -ge 2 ] || { echo "$usage" >&2; exit 2; }
-    case $1 in
-        --volumes) volumes=$2 ;;
-        --needles) needles=$2 ;;
-        --rounds) rounds=$2 ;;
-        *) echo "$usage" >&2; exit 2 ;;
-    esac
-    shift 2
-done
+options "$usage" "$@"
 
 cd "$ROOT"
 config/setup.sh --bench
 cargo build --release --locked --bin rdma-engine
-trap 'stack_stop' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 stack_prepare
 
 # Needles of 1,000 bytes, as they would be written one after the other: ids mostly ascend, and every fiftieth is out of

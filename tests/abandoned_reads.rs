@@ -52,6 +52,14 @@ fn halting() -> (OwnTarget, Arc<AtomicBool>) {
     (target, go)
 }
 
+/// What an engine is started with that waits for the halting target as long as it takes.
+fn reading_from(halting: &OwnTarget) -> Setup {
+    let setup = Setup::new()
+        .set("workers", "1")
+        .set("peer_timeout", r#""10m""#);
+    setup.peer("halting", halting.address)
+}
+
 /// Starts a read of the halting target's, and awaits that half of it has come.
 fn half_read(engine: &common::Engine, client: &mut Client, timeout_secs: u64) {
     eventually("the peer is connected", || {
@@ -68,10 +76,7 @@ fn half_read(engine: &common::Engine, client: &mut Client, timeout_secs: u64) {
 #[test]
 fn what_still_lands_for_a_read_whose_deadline_is_over_is_nobodys_until_it_has_landed() {
     let (halting, go) = halting();
-    let setup = Setup::new()
-        .set("workers", "1")
-        .set("peer_timeout", r#""10m""#);
-    let engine = setup.peer("halting", halting.address).start();
+    let engine = reading_from(&halting).start();
     let before = engine.baseline();
     let mut client = engine.client();
     half_read(&engine, &mut client, 1);
@@ -101,10 +106,7 @@ fn what_still_lands_for_a_read_whose_deadline_is_over_is_nobodys_until_it_has_la
 #[test]
 fn a_client_that_goes_in_the_middle_of_a_read_leaves_nothing_behind() {
     let (halting, go) = halting();
-    let setup = Setup::new()
-        .set("workers", "1")
-        .set("peer_timeout", r#""10m""#);
-    let engine = setup.peer("halting", halting.address).start();
+    let engine = reading_from(&halting).start();
     let before = engine.baseline();
     let mut client = engine.client();
     half_read(&engine, &mut client, 0);
@@ -118,11 +120,8 @@ fn a_client_that_goes_in_the_middle_of_a_read_leaves_nothing_behind() {
 #[test]
 fn an_engine_told_to_stop_in_the_middle_of_a_read_gives_up_what_does_not_come() {
     let (halting, go) = halting();
-    let setup = Setup::new()
-        .set("workers", "1")
-        .set("peer_timeout", r#""10m""#);
-    let setup = setup.set("shutdown_timeout", r#""200ms""#);
-    let mut engine = setup.peer("halting", halting.address).start();
+    let setup = reading_from(&halting).set("shutdown_timeout", r#""200ms""#);
+    let mut engine = setup.start();
     let mut client = engine.client();
     half_read(&engine, &mut client, 0);
     engine.signal(Signal::TERM);

@@ -6,29 +6,10 @@ mod common;
 use std::io::{ErrorKind, Read};
 
 use common::client::range;
-use common::payload::{bytes, gzip, text, zstd_sized, zstd_unsized};
+use common::payload::{bytes, compressed, gzip, text, zstd_sized};
 use common::reader::{MIB, Reader};
 use common::{Needle, Setup, Spec, Volume, engine_with};
 use rdma_engine::protocol::Response;
-
-/// Content as SeaweedFS may have stored it.
-fn compressed(first_id: u64, logical: &[u8]) -> Vec<Needle> {
-    let (first, rest) = logical.split_at(logical.len() / 2);
-    let forms = [
-        gzip(logical),
-        [gzip(first), gzip(rest)].concat(),
-        [gzip(first), gzip(b""), gzip(rest)].concat(),
-        zstd_sized(logical),
-        zstd_unsized(logical),
-        [zstd_sized(first), zstd_unsized(rest)].concat(),
-    ];
-    let needle = |(data, id): (Vec<u8>, u64)| Needle {
-        compressed: true,
-        old_crc: id.is_multiple_of(2),
-        ..Needle::new(id, data)
-    };
-    forms.into_iter().zip(first_id..).map(needle).collect()
-}
 
 #[test]
 fn compressed_needles_come_back_decompressed() {
@@ -38,11 +19,7 @@ fn compressed_needles_come_back_decompressed() {
         text(3, 300_000),
         bytes(4, 70_000),
     ];
-    let stored: Vec<Vec<Needle>> = contents
-        .iter()
-        .zip(0..)
-        .map(|(logical, index)| compressed(1 + 10 * index, logical))
-        .collect();
+    let stored = compressed(&contents);
     let engine = engine_with(&stored.concat());
     let before = engine.baseline();
     let mut reader = Reader::of(&engine);
@@ -60,7 +37,7 @@ fn compressed_needles_come_back_decompressed() {
 fn compressed_needles_as_large_as_a_transfer_come_back_decompressed() {
     // The largest transfer here; one content hardly gets smaller when it is compressed.
     let contents = [text(5, 4 * MIB), bytes(6, 4 * MIB)];
-    let stored = [compressed(1, &contents[0]), compressed(11, &contents[1])];
+    let stored = compressed(&contents);
     let engine = engine_with(&stored.concat());
     let before = engine.baseline();
     let mut reader = Reader::of(&engine);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::client::{range, whole};
-use common::payload::{bytes, gzip, text, zstd_sized, zstd_unsized};
+use common::payload::{bytes, compressed, gzip, text};
 use common::reader::{MIB, Reader};
 use common::through::{engine_on, through_a_peer};
 use common::{Needle, Setup, Spec, TargetSetup};
@@ -80,28 +80,13 @@ fn compressed_needles_come_back_decompressed() {
         bytes(4, 70_000),
         text(5, 4 * MIB),
     ];
-    let mut needles = Vec::new();
-    for (logical, index) in contents.iter().zip(0..) {
-        let (first, rest) = logical.split_at(logical.len() / 2);
-        let forms = [
-            gzip(logical),
-            [gzip(first), gzip(rest)].concat(),
-            zstd_sized(logical),
-            zstd_unsized(logical),
-        ];
-        for (stored, form) in forms.into_iter().zip(1..) {
-            let needle = Needle {
-                compressed: true,
-                ..Needle::new(10 * index + form, stored)
-            };
-            needles.push((needle, logical));
-        }
-    }
-    let stored: Vec<Needle> = needles.iter().map(|(needle, _)| needle.clone()).collect();
-    through_a_peer(TargetSetup::with(&stored), |reader| {
-        for (needle, logical) in &needles {
-            // All that is stored is read for any range of it, so its checksum can be checked.
-            reader.check(7, needle, logical, true);
+    let stored = compressed(&contents);
+    through_a_peer(TargetSetup::with(&stored.concat()), |reader| {
+        for (needles, logical) in stored.iter().zip(&contents) {
+            for needle in needles {
+                // All that is stored is read for any range of it, so its checksum can be checked.
+                reader.check(7, needle, logical, true);
+            }
         }
     });
 }

@@ -1,32 +1,32 @@
 //! The real engine in a process of its own.
 
-use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::Command;
 
 use rdma_engine::protocol::message::StartRead;
-use rustix::process::{Pid, Signal, kill_process};
 
-use super::http::{Answer, Metrics};
-use super::{Bystander, Client, Setup, eventually, http, process, within_patience};
+use super::daemon::{Baseline, Daemon};
+use super::{Bystander, Client, Setup, eventually, process, within_patience};
 
-/// A running engine; killed by its own id when dropped.
+/// A running engine.
 pub struct Engine {
-    child: Child,
+    /// Before the setup, so that it has ended when its directory is removed.
+    daemon: Daemon,
     pub socket: PathBuf,
-    log: PathBuf,
     pub setup: Setup,
 }
 
-/// What an engine holds while nobody is connected.
-pub struct Baseline {
-    descriptors: Vec<String>,
+impl Deref for Engine {
+    type Target = Daemon;
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
 }
 
-impl Baseline {
-    /// How many descriptors.
-    pub fn count(&self) -> usize {
-        self.descriptors.len()
+impl DerefMut for Engine {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
     }
 }
 
@@ -34,9 +34,8 @@ impl Engine {
     /// Runs `command`, which writes to the file `log`, and waits until the engine answers.
     pub(super) fn run(command: &mut Command, log: PathBuf, setup: Setup) -> Self {
         let mut engine = Self {
-            child: process::spawn_copied(command),
+            daemon: Daemon::run("engine", command, log),
             socket: setup.socket(),
-            log,
             setup,
         };
         engine.await_answer();
@@ -46,58 +45,16 @@ impl Engine {
     fn await_answer(&mut self) {
         let socket = self.socket.clone();
         eventually("the engine answers a Ping", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the engine ended, {status}:\n{}", self.log());
-            }
+            self.assert_runs();
             // As root, the engine's own user's socket is open to us whatever its mode.
             let mut client = Client::connect(&socket).ok()?;
             client.answers().then_some(())
         });
     }
 
-    /// The engine's process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What it has logged so far.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
-    }
-
     /// A new connection.
     pub fn client(&self) -> Client {
         Client::connect(&self.socket).expect("the engine accepts connections")
-    }
-
-    /// Where the HTTP endpoints are, from the log.
-    pub fn http_address(&self) -> SocketAddr {
-        eventually("the log names the metrics' address", || {
-            let log = self.log();
-            let (_, rest) = log.split_once("metrics on http://")?;
-            let (address, _) = rest.split_once("/metrics")?;
-            Some(address.parse().expect("an address"))
-        })
-    }
-
-    /// Fetches a path from the HTTP endpoints.
-    pub fn get(&self, path: &str) -> Answer {
-        http::get(self.http_address(), path).expect("the HTTP endpoints answer")
-    }
-
-    /// Scrapes the metrics.
-    pub fn metrics(&self) -> Metrics {
-        let answer = self.get("/metrics");
-        assert_eq!(answer.status, 200);
-        Metrics::parse(&answer.body)
-    }
-
-    /// Awaits a state of the metrics.
-    pub fn await_metrics(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
-        eventually(what, || {
-            let metrics = self.metrics();
-            wanted(&metrics).then_some(metrics)
-        })
     }
 
     /// How many workers it has.
@@ -191,16 +148,7 @@ impl Engine {
             m.sessions() == 0.0 && m.pool_bytes_taken() == 0.0
         });
         self.await_no_connections();
-        let mut now = Vec::new();
-        let same = within_patience(|| {
-            now = self.own_descriptors();
-            now.len() == before.descriptors.len()
-        });
-        assert!(
-            same,
-            "descriptors before: {:#?}\nand now: {now:#?}",
-            before.descriptors
-        );
+        before.await_again(|| self.own_descriptors());
         let mut volume_files = process::descriptors(self.pid());
         volume_files.retain(|link| self.is_of_a_volume(link));
         let volume_files = volume_files.len();
@@ -215,25 +163,5 @@ impl Engine {
         assert!(found, "more than {links} links to peers");
         self.bystander().served();
         assert!(!self.log().contains("panicked"), "{}", self.log());
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Awaits the engine's own end.
-    pub fn await_exit(&mut self) -> ExitStatus {
-        process::await_exit(&mut self.child)
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("the engine's log:\n{}", self.log());
-        }
     }
 }

@@ -13,6 +13,7 @@ pub mod bad_answer;
 pub mod bystander;
 pub mod case;
 pub mod client;
+pub mod daemon;
 pub mod engine;
 pub mod failing;
 pub mod http;
@@ -33,7 +34,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use bystander::Bystander;
 pub use client::{Client, Pool};
-pub use engine::{Baseline, Engine};
+pub use daemon::Baseline;
+pub use engine::Engine;
 pub use own_target::{OwnTarget, Visit};
 pub use payload::{bytes, crc32c};
 pub use peer::Peer;

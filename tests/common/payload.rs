@@ -5,6 +5,8 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::Needle;
+
 /// `length` bytes that differ for every `seed` and repeat nowhere near one another.
 pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03;
@@ -62,4 +64,27 @@ pub fn zstd_unsized(data: &[u8]) -> Vec<u8> {
     encoder.include_contentsize(false).unwrap();
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Needles of each of these contents, compressed in every way SeaweedFS may have stored it.
+pub fn compressed(contents: &[Vec<u8>]) -> Vec<Vec<Needle>> {
+    let mut ids = 1..;
+    let stored = |logical: &Vec<u8>| {
+        let (first, rest) = logical.split_at(logical.len() / 2);
+        let forms = [
+            gzip(logical),
+            [gzip(first), gzip(rest)].concat(),
+            [gzip(first), gzip(b""), gzip(rest)].concat(),
+            zstd_sized(logical),
+            zstd_unsized(logical),
+            [zstd_sized(first), zstd_unsized(rest)].concat(),
+        ];
+        let needle = |(data, id): (Vec<u8>, u64)| Needle {
+            compressed: true,
+            old_crc: id.is_multiple_of(2),
+            ..Needle::new(id, data)
+        };
+        forms.into_iter().zip(&mut ids).map(needle).collect()
+    };
+    contents.iter().map(stored).collect()
 }

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::bystander::{GOOD_VOLUME, good_needle};
-use super::http::Metrics;
+use super::daemon::{Baseline, Daemon};
 use super::peer::{Peer, read};
 use super::setup::binary;
-use super::{Needle, Spec, Volume, eventually, http, process, within_patience};
+use super::{Needle, Spec, Volume, eventually, process};
 
 /// How long a target waits for a peer in tests that wait for that: well above what a busy machine
 /// makes a peer that behaves take.
@@ -132,8 +132,7 @@ impl TargetSetup {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&log).unwrap());
         let mut target = Target {
-            child: process::spawn_copied(&mut command),
-            log,
+            daemon: Daemon::run("target", &mut command, log),
             setup: self,
             address: None,
         };
@@ -149,25 +148,31 @@ impl TargetSetup {
     }
 }
 
-/// A running target; killed by its own id when dropped.
+/// A running target.
 pub struct Target {
-    child: Child,
-    log: PathBuf,
+    /// Before the setup, so that it has ended when its directory is removed.
+    daemon: Daemon,
     pub setup: TargetSetup,
     address: Option<SocketAddr>,
 }
 
-/// What a target holds while nobody is connected.
-pub struct Baseline {
-    descriptors: Vec<String>,
+impl Deref for Target {
+    type Target = Daemon;
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
+}
+
+impl DerefMut for Target {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
 }
 
 impl Target {
     fn await_ready(&mut self) {
         let address = eventually("the target says that it is ready", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the target ended, {status}:\n{}", self.log());
-            }
+            self.assert_runs();
             let log = self.log();
             let (_, rest) = log.split_once("listen=")?;
             let (address, _) = rest.split_once(char::is_whitespace)?;
@@ -191,40 +196,6 @@ impl Target {
         let mut peer = self.stranger();
         peer.greet(self.setup.secret);
         peer
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What it has logged so far, without colours.
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
-    }
-
-    fn http_address(&self) -> SocketAddr {
-        eventually("the log names the metrics' address", || {
-            let log = self.log();
-            let (_, rest) = log.split_once("metrics on http://")?;
-            let (address, _) = rest.split_once("/metrics")?;
-            Some(address.parse().expect("an address"))
-        })
-    }
-
-    /// Scrapes the metrics.
-    pub fn metrics(&self) -> Metrics {
-        let answer = http::get(self.http_address(), "/metrics").expect("the endpoints answer");
-        assert_eq!(answer.status, 200);
-        Metrics::parse(&answer.body)
-    }
-
-    /// Awaits a state of the metrics.
-    pub fn await_metrics(&self, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
-        eventually(what, || {
-            let metrics = self.metrics();
-            wanted(&metrics).then_some(metrics)
-        })
     }
 
     /// Awaits a number of connections that are open, handshake or not.
@@ -284,36 +255,10 @@ impl Target {
                 && m.get("rdma_pool_waiters") == 0.0
         });
         self.await_no_connections();
-        let mut now = Vec::new();
-        let same = within_patience(|| {
-            now = self.own_descriptors();
-            now.len() == before.descriptors.len()
-        });
-        let then = &before.descriptors;
-        assert!(same, "descriptors before: {then:#?}\nand now: {now:#?}");
+        before.await_again(|| self.own_descriptors());
         self.serves();
         let log = self.log();
         assert!(!log.contains("panicked"), "{log}");
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Awaits its own end.
-    pub fn await_exit(&mut self) -> ExitStatus {
-        process::await_exit(&mut self.child)
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("the target's log:\n{}", self.log());
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"time"
 )
@@ -49,17 +50,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxConns < 0 || o.DialTimeout < 0 || o.Timeout < 0 || o.CompleteDelay < 0 {
 		return o, errors.New("engine: a negative number in Options; leave a field 0 for its default")
 	}
-	if o.MaxConns == 0 {
-		o.MaxConns = DefaultMaxConns
-	}
-	if o.DialTimeout == 0 {
-		o.DialTimeout = DefaultDialTimeout
-	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
-	if o.CompleteDelay == 0 {
-		o.CompleteDelay = DefaultCompleteDelay
-	}
+	o.MaxConns = cmp.Or(o.MaxConns, DefaultMaxConns)
+	o.DialTimeout = cmp.Or(o.DialTimeout, DefaultDialTimeout)
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.CompleteDelay = cmp.Or(o.CompleteDelay, DefaultCompleteDelay)
 	return o, nil
 }

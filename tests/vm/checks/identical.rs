@@ -9,11 +9,7 @@ use crate::report::{Place, Report, Result};
 
 pub fn checks(report: &mut Report, place: &Place<'_>) -> Result<()> {
     // Room for the largest file, 32 MiB, on both sides, and for it to be decompressed.
-    let pair = Pair::start(
-        place,
-        |flags| flags.and("buffer-size", "256MiB"),
-        |flags| flags.and("buffer-size", "256MiB"),
-    )?;
+    let pair = Pair::with_pools(place, "256MiB")?;
     report.check("every file is identical, whole", || {
         let reads: Vec<Read> = place.files.iter().map(|f| f.whole()).collect();
         through_verbs(&pair, &reads)

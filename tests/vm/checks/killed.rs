@@ -43,12 +43,7 @@ pub fn mixed(place: &Place<'_>) -> Result<Vec<Read>> {
 }
 
 fn target_killed(place: &Place<'_>) -> Result<String> {
-    let pair = Pair::start(
-        place,
-        |flags| flags.and("buffer-size", "128MiB"),
-        |flags| flags.and("buffer-size", "128MiB"),
-    )?;
-    let Pair { engine, target } = pair;
+    let Pair { engine, target } = Pair::with_pools(place, "128MiB")?;
     let address = target.address;
     let load = Load::start(&engine.socket, &mixed(place)?, 4, 2)?;
     load.await_more(20)?;
@@ -98,11 +93,7 @@ pub fn by_verbs_again(engine: &Engine, place: &Place<'_>) -> Result<u64> {
 }
 
 fn engine_killed(place: &Place<'_>) -> Result<String> {
-    let pair = Pair::start(
-        place,
-        |flags| flags.and("buffer-size", "128MiB"),
-        |flags| flags.and("buffer-size", "128MiB"),
-    )?;
+    let pair = Pair::with_pools(place, "128MiB")?;
     let load = Load::start(&pair.engine.socket, &mixed(place)?, 4, 2)?;
     load.await_more(20)?;
     let target = &pair.target;

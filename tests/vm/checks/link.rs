@@ -13,11 +13,7 @@ const INTERFACE: &str = "eth0";
 
 pub fn checks(report: &mut Report, place: &Place<'_>) -> Result<()> {
     report.check("the link goes down and comes up under load", || {
-        let pair = Pair::start(
-            place,
-            |flags| flags.and("buffer-size", "128MiB"),
-            |flags| flags.and("buffer-size", "128MiB"),
-        )?;
+        let pair = Pair::with_pools(place, "128MiB")?;
         let load = Load::start(&pair.engine.socket, &mixed(place)?, 4, 2)?;
         load.await_more(20)?;
         let down = Down::set()?;

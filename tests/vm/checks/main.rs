@@ -31,6 +31,7 @@ mod refused;
 mod registrations;
 mod report;
 mod tally;
+mod turns;
 mod wait;
 
 use std::process::ExitCode;

@@ -30,6 +30,12 @@ impl Pair {
         Self::start(place, |flags| flags, |flags| flags)
     }
 
+    /// Starts both with pools of this size.
+    pub fn with_pools(place: &Place<'_>, size: &str) -> Result<Self> {
+        let pool = |flags: Flags| flags.and("buffer-size", size);
+        Self::start(place, pool, pool)
+    }
+
     /// Awaits that neither holds anything, and stops them in order.
     pub fn stop(self) -> Result<()> {
         self.engine.await_idle()?;

@@ -10,8 +10,8 @@ use rdma_engine::verbs::{RemoteMemory, Requester};
 
 use crate::PATIENCE;
 use crate::borrower::Borrower;
-use crate::latency::median;
 use crate::report::Result;
+use crate::turns::median;
 
 /// What READs took.
 pub struct Took {

@@ -11,10 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
+	"rdma-engine/sidecar/internal/child"
 	"rdma-engine/sidecar/internal/enginetest"
 )
 
@@ -50,22 +50,10 @@ func (p *process) start(ctx context.Context) error {
 	p.cmd.Env = enginetest.Environment()
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if !p.keep {
-		// Should this program end without stopping it. The kernel goes by the thread that started it, which
-		// therefore has to stay.
+		// Should this program end without stopping it.
 		p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
-	p.ended = make(chan struct{})
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.cmd.Wait()
-			close(p.ended)
-		}
-	}()
-	if err := <-started; err != nil {
+	if p.ended, err = child.Start(p.cmd); err != nil {
 		p.cmd = nil
 		return err
 	}

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rdma-engine/sidecar/internal/child"
 )
 
 const (
@@ -87,21 +89,10 @@ func (e *Engine) Restart() error {
 	e.cmd = exec.Command(e.args[0], e.args[1:]...)
 	e.cmd.Stdout, e.cmd.Stderr = &e.log, &e.log
 	e.cmd.Env = Environment()
-	// Should this process end without stopping the engine, as after a test's timeout, the kernel
-	// does. It goes by the thread that started the engine, which therefore has to stay.
+	// Should this process end without stopping the engine, as after a test's timeout, the kernel does.
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	e.ended = make(chan struct{})
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := e.cmd.Start()
-		started <- err
-		if err == nil {
-			e.cmd.Wait()
-			close(e.ended)
-		}
-	}()
-	if err := <-started; err != nil {
+	var err error
+	if e.ended, err = child.Start(e.cmd); err != nil {
 		return err
 	}
 	return e.waitReady(logged)

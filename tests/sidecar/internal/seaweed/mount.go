@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"rdma-engine/sidecar/internal/child"
 )
 
 const (
@@ -34,7 +35,7 @@ func StartMount(ctx context.Context, dir, filer string, args ...string) (*Mount,
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	m := &Mount{Dir: dir, log: dir + ".log", ended: make(chan struct{})}
+	m := &Mount{Dir: dir, log: dir + ".log"}
 	log, err := os.Create(m.log)
 	if err != nil {
 		return nil, err
@@ -46,20 +47,9 @@ func StartMount(ctx context.Context, dir, filer string, args ...string) (*Mount,
 		"-localSocket=" + dir + ".sock", "-allowOthers=false"}, args...)
 	m.cmd = exec.Command("weed", args...)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
-	// Should this process end without unmounting, the kernel ends the mount's, and with it the mount. It goes by
-	// the thread that started it, which therefore has to stay.
+	// Should this process end without unmounting, the kernel ends the mount's, and with it the mount.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := m.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = m.cmd.Wait() // how it ended is in its log
-			close(m.ended)
-		}
-	}()
-	if err := <-started; err != nil {
+	if m.ended, err = child.Start(m.cmd); err != nil {
 		return nil, err
 	}
 	if err := m.wait(ctx); err != nil {

@@ -34,20 +34,17 @@ type metrics struct {
 }
 
 func newMetrics(s *Server) *metrics {
+	counters := func(name, label, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sidecar_reads_total",
-			Help: "Requests to /read by how they ended. cut: the piece reaches the needle's end. aborted: the response was begun and not completed.",
-		}, []string{"result"}),
-		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sidecar_read_bytes_total",
-			Help: "Bytes of completed responses to /read by where they came from.",
-		}, []string{"source"}),
-		fallbacks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sidecar_fallbacks_total",
-			Help: "Reads the engine failed that were tried over SeaweedFS's HTTP.",
-		}, []string{"result"}),
+		requests: counters("sidecar_reads_total", "result",
+			"Requests to /read by how they ended. cut: the piece reaches the needle's end. aborted: the response was begun and not completed."),
+		bytes: counters("sidecar_read_bytes_total", "source",
+			"Bytes of completed responses to /read by where they came from."),
+		fallbacks: counters("sidecar_fallbacks_total", "result",
+			"Reads the engine failed that were tried over SeaweedFS's HTTP."),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sidecar_read_duration_seconds",
 			Help:    "Time from a request to /read to the end of its response, by how it ended.",
