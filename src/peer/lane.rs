@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::conn::Conn;
-use super::links::Verbs;
+use super::links::{NAMED, Verbs};
 use super::status::{LaneState, Standing};
 use crate::telemetry::RateLimited;
-use crate::verbs::{Adapter, ReadQueue, Requester};
+use crate::verbs::{Adapter, ReadFailure, ReadQueue, Requester};
 
 /// How often an idle queue pair, or a port that is down, is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -109,8 +109,7 @@ impl Lane {
                     self.set(State::Up(Rc::clone(&requester)));
                     told(Ok(()));
                     let why = self.await_failure(conn, &requester, adapter).await;
-                    // One that breaks at once, again and again, is not made anew at once.
-                    if up.elapsed() > Duration::from_secs(1) {
+                    if self.did_well(up.elapsed(), requester.failure()) {
                         backoff.reset();
                     }
                     told(Err(&why));
@@ -130,6 +129,15 @@ impl Lane {
             }
         }
         self.set(State::Down("the connection ended".to_owned()));
+    }
+
+    /// Whether a queue pair that was up for so long, and ended so, is made anew without waiting
+    /// any longer than the last time. One that breaks at once, again and again, is not; but memory
+    /// that a client names may be wrong, and other clients must not wait for that.
+    fn did_well(&self, up: Duration, failure: Option<ReadFailure>) -> bool {
+        let clients_fault =
+            || self.number == NAMED && failure.is_some_and(|f| f.is_of_the_request());
+        up > Duration::from_secs(1) || clients_fault()
     }
 
     async fn connect(
@@ -173,5 +181,39 @@ impl Lane {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::links::LEASES;
+    use super::*;
+    use crate::verbs::WcStatus;
+
+    const AT_ONCE: Duration = Duration::from_millis(1);
+
+    fn failed(status: WcStatus) -> Option<ReadFailure> {
+        Some(ReadFailure {
+            status,
+            vendor_error: 0,
+        })
+    }
+
+    #[test]
+    fn wrong_reads_of_named_memory_do_not_make_others_wait_longer() {
+        let named = Lane::new(NAMED);
+        assert!(named.did_well(AT_ONCE, failed(WcStatus::RemAccessErr)));
+        assert!(named.did_well(AT_ONCE, failed(WcStatus::RemInvReqErr)));
+    }
+
+    #[test]
+    fn a_queue_pair_that_breaks_at_once_for_another_reason_is_waited_for_longer() {
+        let (leases, named) = (Lane::new(LEASES), Lane::new(NAMED));
+        assert!(!named.did_well(AT_ONCE, failed(WcStatus::RetryExcErr)));
+        assert!(!named.did_well(AT_ONCE, None));
+        // What is leased is the peer's word: no client can make it wrong.
+        assert!(!leases.did_well(AT_ONCE, failed(WcStatus::RemAccessErr)));
+        let while_it_worked = Duration::from_secs(2);
+        assert!(leases.did_well(while_it_worked, failed(WcStatus::RetryExcErr)));
     }
 }

@@ -192,13 +192,14 @@ async fn control(
     let accepting = listener.accept(&policy, &engine.connections, &engine.metrics, deal);
     let sweeping = sweep(engine, config.client_grace);
     let events = async {
-        match &engine.network.adapter {
-            Some(adapter) => Arc::clone(adapter).follow_events().await,
-            None => std::future::pending().await,
+        if let Some(adapter) = &engine.network.adapter {
+            Arc::clone(adapter).follow_events().await;
         }
+        // Without a device, reads go on over TCP and of local volumes.
+        std::future::pending().await
     };
     tokio::select! {
-        failed = events => return failed.map_err(StartError::io("following the device's events")),
+        () = events => {}
         failed = accepting => return failed.map_err(StartError::io("watching the socket")),
         () = sweeping => {}
         () = async {

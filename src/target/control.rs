@@ -29,14 +29,15 @@ pub(super) async fn run(
     readiness.set(State::Ready);
     let accepting = accept(target, &listener, workers, u64::from(config.max_peers));
     let events = async {
-        match &target.adapter {
-            Some(adapter) => Arc::clone(adapter).follow_events().await,
-            None => std::future::pending().await,
+        if let Some(adapter) = &target.adapter {
+            Arc::clone(adapter).follow_events().await;
         }
+        // Without a device, reads go on over TCP.
+        std::future::pending().await
     };
     tokio::select! {
         () = accepting => {}
-        failed = events => failed.map_err(StartError::io("following the device's events"))?,
+        () = events => {}
         () = terminate.next() => {}
     }
     readiness.set(State::Draining);

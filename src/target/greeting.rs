@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, millis};
+use crate::config::TransportChoice;
 use crate::error::{Code, Error};
 use crate::peer::codec::{DecodeError, HANDSHAKE_FRAME_BYTES_MAX, encode};
 use crate::peer::handshake::{Greeting, HandshakeError};
@@ -58,7 +59,8 @@ impl Connection {
         let settings = &target.settings;
         let welcome = Welcome {
             mac,
-            verbs: target.lends(),
+            // Even while its port is down: Connect fails until it is up, and is tried again.
+            verbs: target.adapter.is_some() && settings.transport != TransportChoice::Tcp,
             tcp: target.sends(),
             max_transfer: settings.max_transfer,
             max_leases: settings.max_leases,

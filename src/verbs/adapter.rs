@@ -1,6 +1,5 @@
 //! An opened device with the pool registered: what workers share.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +11,11 @@ use super::completion::CompletionQueue;
 use super::context::Context;
 use super::counters::Counters;
 use super::device::{DeviceInfo, Limits, LinkLayer, devices};
-use super::endpoint::{Endpoint, random_psn};
+use super::endpoint::{Endpoint, mtu_bytes, random_psn};
 use super::error::{OpenError, VerbsError};
 use super::gid::{Gid, GidInfo, GidKind};
 use super::memory::{MemoryRegion, ProtectionDomain};
+use super::pairs::Pairs;
 use super::rate::port_rate;
 use super::status::WcStatus;
 use crate::pool::{Pool, REGION_BYTES};
@@ -39,14 +39,14 @@ pub struct Adapter {
     gid_kind: GidKind,
     /// It changes when the address is taken away and comes back.
     gid_index: AtomicU8,
-    mtu: u16,
+    /// It follows that of the network interface.
+    mtu: AtomicU16,
     link_layer: LinkLayer,
     /// A subnet manager may change it.
     lid: AtomicU16,
     port_usable: AtomicBool,
     gone: AtomicBool,
-    /// Queue pairs an event said are broken, of those that exist.
-    fatal: Mutex<HashSet<u32>>,
+    pairs: Mutex<Pairs>,
     counters: Counters,
     /// Nominal rate of the port, bytes a second; 0 when the device does not say.
     rate: AtomicU64,
@@ -106,12 +106,12 @@ impl Adapter {
             gid: gid.gid,
             gid_kind: gid.kind,
             gid_index: AtomicU8::new(gid.index),
-            mtu: port.active_mtu,
+            mtu: AtomicU16::new(port.active_mtu),
             link_layer: port.link_layer,
             lid: AtomicU16::new(port.lid),
             port_usable: AtomicBool::new(true),
             gone: AtomicBool::new(false),
-            fatal: Mutex::default(),
+            pairs: Mutex::default(),
             counters: Counters::default(),
             rate: AtomicU64::new(rate),
             silent,
@@ -149,9 +149,9 @@ impl Adapter {
         self.port
     }
 
-    /// The port's MTU, in bytes.
+    /// The port's MTU now, in bytes.
     pub fn mtu(&self) -> u16 {
-        self.mtu
+        self.mtu.load(Ordering::Relaxed)
     }
 
     /// What the device can do at most.
@@ -187,7 +187,7 @@ impl Adapter {
 
     /// Whether an event said that queue pair `qpn` is broken.
     pub fn fatal_queue_pair(&self, qpn: u32) -> bool {
-        self.fatal_pairs().contains(&qpn)
+        self.pairs().is_broken(qpn)
     }
 
     /// What a scrape tells of a device, or of there being none.
@@ -212,9 +212,7 @@ impl Adapter {
 
     /// Queue pairs there are, and how many of them an event said are broken.
     pub fn queue_pairs(&self) -> (u64, u64) {
-        let broken = self.fatal_pairs().len() as u64;
-        let open = self.counters.queue_pairs_open.load(Ordering::Relaxed);
-        (open, broken.min(open))
+        self.pairs().count()
     }
 
     /// What has been counted.
@@ -245,7 +243,7 @@ impl Adapter {
             psn: random_psn()?,
             gid: self.gid,
             lid: self.lid(),
-            mtu: self.mtu,
+            mtu: self.mtu(),
             max_reads,
         })
     }
@@ -260,6 +258,8 @@ impl Adapter {
     fn find_port(&self) -> io::Result<bool> {
         let port = self.context().port(self.port)?;
         self.lid.store(port.lid, Ordering::Relaxed);
+        self.mtu
+            .store(mtu_bytes(port.active_mtu), Ordering::Relaxed);
         self.rate.store(port_rate(&port), Ordering::Relaxed);
         let own = |g: &GidInfo| g.gid == self.gid && g.kind == self.gid_kind;
         let mut found = self.context().gid(self.port, self.gid_index())?.filter(own);
@@ -277,30 +277,14 @@ impl Adapter {
         Ok(found.is_some() && port.state == ibv_port_state::IBV_PORT_ACTIVE)
     }
 
-    /// The device is no more.
+    /// The device, or what it reports to, has failed for good.
     pub(super) fn lost(&self) {
         self.gone.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn remember_fatal(&self, qpn: u32) {
-        self.fatal_pairs().insert(qpn);
-    }
-
-    /// A queue pair has been made; what was known of a former one of its number is over.
-    pub(super) fn queue_pair_opened(&self, qpn: u32) {
-        self.fatal_pairs().remove(&qpn);
-        super::counters::count(&self.counters.queue_pairs_open);
-    }
-
-    pub(super) fn queue_pair_closed(&self, qpn: u32) {
-        self.fatal_pairs().remove(&qpn);
-        self.counters
-            .queue_pairs_open
-            .fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn fatal_pairs(&self) -> MutexGuard<'_, HashSet<u32>> {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The queue pairs there are.
+    pub(super) fn pairs(&self) -> MutexGuard<'_, Pairs> {
+        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::status::WcStatus;
 
-/// Counts since the adapter was opened, over all workers; `queue_pairs_open` is a gauge.
+/// Counts since the adapter was opened, over all workers.
 #[derive(Debug)]
 pub struct Counters {
     /// Asynchronous events of any kind.
@@ -21,8 +21,6 @@ pub struct Counters {
     pub polls_hit: AtomicU64,
     /// Times a worker slept on the completion channel.
     pub sleeps: AtomicU64,
-    /// Queue pairs that exist now.
-    pub queue_pairs_open: AtomicU64,
 }
 
 impl Default for Counters {
@@ -35,7 +33,6 @@ impl Default for Counters {
             completed_by_status: [const { AtomicU64::new(0) }; WcStatus::ALL.len()],
             polls_hit: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
-            queue_pairs_open: AtomicU64::new(0),
         }
     }
 }

@@ -1,12 +1,18 @@
 //! Asynchronous events: what happens to a device, its port and its queue pairs unasked.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ibverbs_sys as ffi;
 
 use super::adapter::Adapter;
 use super::counters::count;
+use crate::telemetry::RateLimited;
+
+/// How often a port that is not usable is looked at, whatever events say.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An event, already acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,23 +58,41 @@ pub(super) const fn name(kind: ffi::ibv_event_type) -> &'static str {
 
 impl Adapter {
     /// Follows the device's asynchronous events, in an ordinary tokio task: logs each by name,
-    /// keeps [`Self::is_usable`] and [`Self::fatal_queue_pair`] true. Never ends by itself.
-    ///
-    /// # Errors
-    /// When events can not be had any more; the adapter is then no longer usable.
-    pub async fn follow_events(self: Arc<Self>) -> io::Result<()> {
-        let followed = self.follow().await;
+    /// keeps [`Self::is_usable`] and [`Self::fatal_queue_pair`] true. Returns when events can not
+    /// be had any more, as after the device was taken away; the adapter is then no longer usable.
+    pub async fn follow_events(self: Arc<Self>) {
+        let Err(error) = self.follow().await;
         self.lost();
-        followed
+        tracing::error!(
+            device = self.name(),
+            %error,
+            "the RDMA device's events can not be had any more; it is not used again before a restart"
+        );
     }
 
-    async fn follow(&self) -> io::Result<()> {
+    async fn follow(&self) -> io::Result<Infallible> {
         let watched = self.context().watch()?;
         // What happened before anybody looked.
         self.refresh();
         loop {
-            watched.readable().await?.clear_ready();
+            match tokio::time::timeout(LOOK_INTERVAL, watched.readable()).await {
+                Ok(readable) => readable?.clear_ready(),
+                Err(_) => self.look_again(),
+            }
             while self.context().next_event(|event| self.note(event))? {}
+        }
+    }
+
+    /// Asks again for a port that was not usable: perhaps it only could not be asked then, and no
+    /// event will tell.
+    fn look_again(&self) {
+        if self.is_usable() {
+            return;
+        }
+        self.refresh();
+        if self.is_usable() {
+            let (device, port) = (self.name(), self.port());
+            tracing::warn!(device, port, "the RDMA port is usable again");
         }
     }
 
@@ -104,14 +128,28 @@ impl Adapter {
                 ffi::IBV_EVENT_QP_FATAL
                 | ffi::IBV_EVENT_QP_REQ_ERR
                 | ffi::IBV_EVENT_QP_ACCESS_ERR => {
-                    self.remember_fatal(qpn);
-                    tracing::error!(device, qpn, event = event_name, "a queue pair failed");
+                    self.pairs().broke(qpn);
+                    // A peer's wrong READs, as many as it likes, break one each.
+                    static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+                    if let Some(suppressed) = TOLD.pass(Instant::now()) {
+                        tracing::error!(
+                            device,
+                            qpn,
+                            event = event_name,
+                            suppressed,
+                            "a queue pair failed"
+                        );
+                    }
                 }
                 _ => tracing::debug!(device, qpn, event = event_name, "a queue pair's event"),
             },
-            Subject::Device if event.kind == ffi::IBV_EVENT_DEVICE_FATAL => {
+            Subject::Device if ends_use(event.kind) => {
                 self.lost();
-                tracing::error!(device, event = event_name, "the RDMA device is gone");
+                tracing::error!(
+                    device,
+                    event = event_name,
+                    "the RDMA device failed; it is not used again before a restart"
+                );
             }
             Subject::Device => {
                 tracing::error!(
@@ -122,6 +160,12 @@ impl Adapter {
             }
         }
     }
+}
+
+/// Whether an event leaves nothing that could be used: the device has failed, or a completion
+/// queue, from which READs are no longer seen to complete.
+const fn ends_use(kind: ffi::ibv_event_type) -> bool {
+    matches!(kind, ffi::IBV_EVENT_DEVICE_FATAL | ffi::IBV_EVENT_CQ_ERR)
 }
 
 #[cfg(test)]
@@ -136,5 +180,14 @@ mod tests {
         assert_eq!(names.len(), 20);
         assert!(names.iter().all(|n| n.starts_with("IBV_EVENT_")));
         assert!(!name(999).starts_with("IBV_EVENT_"));
+    }
+
+    #[test]
+    fn only_a_failed_device_or_completion_queue_ends_the_use_of_a_device() {
+        let ending: Vec<_> = (ffi::IBV_EVENT_CQ_ERR..=ffi::IBV_EVENT_WQ_FATAL)
+            .filter(|&kind| ends_use(kind))
+            .map(name)
+            .collect();
+        assert_eq!(ending, ["IBV_EVENT_CQ_ERR", "IBV_EVENT_DEVICE_FATAL"]);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -16,6 +17,7 @@ use super::queue_pair::{QueuePair, ReadyToSend};
 use super::status::{ReadFailure, WcStatus};
 use super::table::Table;
 use super::transfer::Transfer;
+use crate::telemetry::RateLimited;
 
 /// The tables: pairs, transfers through them, and requests of those that the device has.
 #[derive(Debug, Default)]
@@ -139,6 +141,19 @@ impl InFlight {
     pub(super) fn release_all(&mut self) -> Vec<Finished> {
         let keys: Vec<_> = self.pairs.iter().map(|(key, _)| key).collect();
         keys.into_iter().map(|key| self.release(key)).collect()
+    }
+
+    /// No completion will be seen any more: readers are told, and nothing more is posted. What the
+    /// device has stays its own.
+    pub(super) fn give_up(&mut self) {
+        let keys: Vec<_> = self.pairs.iter().map(|(key, _)| key).collect();
+        keys.into_iter()
+            .for_each(|key| self.break_pair(key, ReadFailure::FLUSHED));
+        for (_, transfer) in &mut self.transfers {
+            if !transfer.is_complete() {
+                transfer.fail(ReadFailure::FLUSHED);
+            }
+        }
     }
 
     /// Gives everything up to the device for good: queue pairs and buffers are never freed.
@@ -267,7 +282,10 @@ impl InFlight {
         pair.failure = Some(failure);
         let qpn = pair.queue_pair.qpn();
         if failure != ReadFailure::FLUSHED {
-            tracing::warn!(qpn, %failure, "a queue pair is broken");
+            static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+            if let Some(suppressed) = TOLD.pass(Instant::now()) {
+                tracing::warn!(qpn, %failure, suppressed, "a queue pair is broken");
+            }
         }
         // The device has done so after most errors; not necessarily after all of them.
         if let Err(error) = pair.queue_pair.fail() {
@@ -291,5 +309,38 @@ impl InFlight {
             self.promised -= pair.reads;
             finished.pairs.push(pair);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{Owner, Pages, Pool};
+    use crate::verbs::requester::RemoteMemory;
+
+    const BYTES: usize = 4096;
+
+    #[tokio::test]
+    async fn given_up_a_read_fails_and_its_buffer_stays_the_devices() {
+        let pool = Pool::new(1 << 20, 1 << 20, Pages::Ordinary).unwrap();
+        let later = tokio::time::Instant::now() + Duration::from_secs(60);
+        let buffer = pool.reserve(Owner(0), BYTES, later).await.unwrap();
+        let mut state = InFlight::default();
+        let from = RemoteMemory { addr: 0, rkey: 0 };
+        let key = state
+            .transfers
+            .insert(Transfer::new(0, from, buffer, BYTES));
+        let (number, ..) = state.transfers[key].next_read().unwrap();
+
+        state.give_up();
+        assert_eq!(state.transfers[key].failure(), Some(ReadFailure::FLUSHED));
+        drop(state.abandon(key));
+        assert_eq!(pool.usage().quarantined, BYTES as u64);
+
+        // Should its completion be seen after all, it is free.
+        let mut transfer = state.transfers.remove(key);
+        transfer.complete(number, Err(ReadFailure::FLUSHED));
+        assert!(transfer.into_landed().is_none());
+        assert_eq!(pool.usage().free, pool.size_bytes() as u64);
     }
 }

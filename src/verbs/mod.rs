@@ -27,6 +27,7 @@ mod flight;
 mod gid;
 mod in_flight;
 mod memory;
+mod pairs;
 mod plan;
 mod queue;
 mod queue_pair;

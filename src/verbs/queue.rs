@@ -4,6 +4,7 @@
 //! not overflow.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -16,11 +17,15 @@ use super::completion::{Batch, CompletionQueue};
 use super::counters::count;
 use super::error::VerbsError;
 use super::in_flight::{Finished, InFlight};
+use super::plan::WINDOW;
 use super::queue_pair::{QueuePair, ReadyToSend};
 use super::transfer::Transfer;
+use crate::telemetry::RateLimited;
 
+/// Queue pairs a worker has at most: two for each of 64 peers.
+const QUEUE_PAIRS_MAX: usize = 128;
 /// READs that may be outstanding in a worker, over all its queue pairs.
-const ENTRIES: u32 = 8192;
+const ENTRIES: u32 = (QUEUE_PAIRS_MAX * WINDOW) as u32;
 /// Looks at the completion queue between two looks at the clock.
 const LOOKS: u32 = 8;
 /// How long the last completions are waited for when the queue is dropped.
@@ -75,12 +80,21 @@ impl ReadQueue {
     }
 
     /// Sees to it that completions are taken as they come, in a task of the worker's runtime:
-    /// polls while there may be some soon, then sleeps on the completion channel. Never ends by
-    /// itself.
-    ///
-    /// # Errors
-    /// When the completion queue or its channel fail.
-    pub async fn reap_forever(self: Rc<Self>) -> io::Result<()> {
+    /// polls while there may be some soon, then sleeps on the completion channel. Returns when the
+    /// completion queue or its channel fail; the adapter is then no longer usable, and
+    /// what is in flight fails, so that nobody waits for what would not be seen to complete.
+    pub async fn reap_forever(self: Rc<Self>) {
+        let Err(error) = self.reap_until_it_fails().await;
+        self.adapter.lost();
+        self.state().give_up();
+        tracing::error!(
+            device = self.adapter.name(),
+            %error,
+            "completions can not be taken any more; the RDMA device is not used again before a restart"
+        );
+    }
+
+    async fn reap_until_it_fails(&self) -> io::Result<Infallible> {
         let watched = self.completions.watch()?;
         let counters = self.adapter.counters();
         loop {
@@ -186,7 +200,12 @@ impl ReadQueue {
         match self.reap() {
             Ok(0) => {}
             Ok(_) => count(&self.adapter.counters().polls_hit),
-            Err(error) => tracing::error!(%error, "completions can not be taken"),
+            Err(error) => {
+                static TOLD: RateLimited = RateLimited::new(Duration::from_secs(10));
+                if let Some(suppressed) = TOLD.pass(Instant::now()) {
+                    tracing::error!(%error, suppressed, "completions can not be taken");
+                }
+            }
         }
         if self.state().outstanding() > 0
             && let Some(reaper) = self.reaper.take()
@@ -254,5 +273,21 @@ impl Places {
 impl Drop for Places {
     fn drop(&mut self) {
         self.queue.state().unpromise(self.reads);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PEERS_MAX;
+    use crate::peer::message::LANES;
+
+    #[test]
+    fn there_are_places_for_as_many_reads_as_all_peers_queue_pairs_can_have() {
+        let mut state = InFlight::default();
+        for pair in 0..PEERS_MAX * usize::from(LANES) {
+            assert!(state.promise(WINDOW as u32, ENTRIES), "queue pair {pair}");
+        }
+        assert!(!state.promise(1, ENTRIES), "there are more than are needed");
     }
 }

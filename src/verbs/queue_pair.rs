@@ -108,7 +108,7 @@ impl QueuePair<Reset> {
         let raw = NonNull::new(raw).ok_or_else(|| refused(io::Error::last_os_error()))?;
         // SAFETY: the library made it just now.
         let qpn = unsafe { raw.as_ref() }.qp_num;
-        adapter.queue_pair_opened(qpn);
+        adapter.pairs().opened(qpn);
         Ok(Self {
             handle: Handle {
                 raw,
@@ -240,7 +240,7 @@ impl<S> QueuePair<S> {
 impl Drop for Handle {
     fn drop(&mut self) {
         // Before its number can be another's.
-        self.adapter.queue_pair_closed(self.qpn);
+        self.adapter.pairs().closed(self.qpn);
         // SAFETY: nobody else has the pointer.
         if let Err(error) = check(unsafe { ffi::ibv_destroy_qp(self.raw.as_ptr()) }) {
             tracing::warn!(qpn = self.qpn, %error, "destroying a queue pair failed");

@@ -67,8 +67,13 @@ impl Unconnected {
     pub fn connect(self, remote: &Endpoint) -> Result<Rc<Requester>, VerbsError> {
         let reads = self.endpoint.max_reads.min(remote.max_reads);
         let qpn = self.queue_pair.qpn();
+        // The peer goes by the MTU it was told; the port's may have grown since.
+        let remote = Endpoint {
+            mtu: remote.mtu.min(self.endpoint.mtu),
+            ..remote.clone()
+        };
         // The peer has nothing to read here.
-        let queue_pair = self.queue_pair.ready_to_receive(remote, 0)?;
+        let queue_pair = self.queue_pair.ready_to_receive(&remote, 0)?;
         let queue_pair = queue_pair.ready_to_send(self.endpoint.psn, reads)?;
         let pair = self.places.adopt(queue_pair, reads);
         Ok(Rc::new(Requester {

@@ -110,6 +110,13 @@ pub struct ReadFailure {
 }
 
 impl ReadFailure {
+    /// Whether the memory that was asked for was wrong, or the way it was asked for, and neither
+    /// the peer, its host nor the network. What is wrong on this side is not: the local memory is
+    /// never a client's choice.
+    pub const fn is_of_the_request(&self) -> bool {
+        matches!(self.status, WcStatus::RemAccessErr | WcStatus::RemInvReqErr)
+    }
+
     /// Flushed: nothing was wrong with the read itself.
     pub(super) const FLUSHED: Self = Self {
         status: WcStatus::WrFlushErr,
@@ -135,6 +142,25 @@ mod tests {
         }
         assert_eq!(WcStatus::from_raw(99), WcStatus::Unknown(99));
         assert_eq!(WcStatus::Unknown(99).index(), WcStatus::ALL.len() - 1);
+    }
+
+    #[test]
+    fn only_what_the_peer_refuses_is_the_requests_own_fault() {
+        let of_the_request: Vec<_> = WcStatus::ALL
+            .iter()
+            .filter(|&&status| {
+                let vendor_error = 0;
+                let failure = ReadFailure {
+                    status,
+                    vendor_error,
+                };
+                failure.is_of_the_request()
+            })
+            .collect();
+        assert_eq!(
+            of_the_request,
+            [&WcStatus::RemInvReqErr, &WcStatus::RemAccessErr]
+        );
     }
 
     #[test]
