@@ -17,6 +17,9 @@ use crate::verbs::{ReadFailure, RemoteMemory, Requester, WcStatus};
 /// What is read of memory that a client names, if it does not say how much.
 const NAMED_BYTES_DEFAULT: u64 = 65_536;
 
+/// How often a read of named memory is tried again that failed with another's.
+const FLUSHED_MAX: u32 = 8;
+
 impl Remote<'_> {
     /// Reads exactly the memory that a client names, of the peer it names, or the only one.
     ///
@@ -52,7 +55,7 @@ impl Remote<'_> {
         let from = RemoteMemory { addr, ..from };
         let length = usize::try_from(size).unwrap_or(usize::MAX);
         let link = Rc::clone(self.links.named(peer)?);
-        let mut flushed = false;
+        let mut flushed = 0;
         loop {
             let requester = self.links.queue_pair(&link, true, deadline).await?;
             let buffer = self.reserve(wanted.owner, size, deadline, clock).await?;
@@ -65,10 +68,9 @@ impl Remote<'_> {
                 Err(failure) => {
                     self.metrics.attempt_failed(Transport::Verbs);
                     link.look_at_queue_pairs();
-                    // Another's failure took this one with it: once more, over a new queue pair.
-                    if failure.status == WcStatus::WrFlushErr
-                        && !std::mem::replace(&mut flushed, true)
-                    {
+                    // Another's failure took this one with it: again, over a new queue pair.
+                    if failure.status == WcStatus::WrFlushErr && flushed < FLUSHED_MAX {
+                        flushed += 1;
                         continue;
                     }
                     return Err(rdma_failed(&failure));
