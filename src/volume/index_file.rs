@@ -107,6 +107,8 @@ struct Progress {
     width: Option<OffsetWidth>,
     /// The bytes of complete entries that are in the index.
     consumed: u64,
+    /// The last of them, to tell a file that was cut off and has grown again.
+    last: Vec<u8>,
 }
 
 impl IndexFile {
@@ -116,7 +118,11 @@ impl IndexFile {
             file,
             path,
             followed_len: AtomicU64::new(0),
-            progress: Mutex::new(Progress { width, consumed: 0 }),
+            progress: Mutex::new(Progress {
+                width,
+                consumed: 0,
+                last: Vec::new(),
+            }),
         }
     }
 
@@ -129,8 +135,8 @@ impl IndexFile {
     /// Takes into `index` what has been appended since the last call. Costs one lseek where
     /// that is nothing. An entry that is not complete yet is left for later.
     ///
-    /// A file that has become shorter (the volume server cuts off what a crash left behind)
-    /// is read again from its start. `dat` is only looked at to find out the offset width.
+    /// A file that has become shorter (the volume server cuts off what a crash left behind), even
+    /// if it has grown again since, is read again from its start. `dat` is only looked at to find out the offset width.
     pub(super) fn follow(&self, index: &RwLock<Index>, dat: &File) -> Result<(), VolumeError> {
         if self.len()? == self.followed_len.load(Ordering::Acquire) {
             return Ok(());
@@ -144,7 +150,7 @@ impl IndexFile {
             Some(_) => {}
         }
         if let Some(width) = progress.width {
-            if len < progress.consumed {
+            if len < progress.consumed || !self.continues(&progress)? {
                 let fresh = RwLock::default();
                 progress.consumed = self.read_on(0, len, width, &fresh)?;
                 let fresh = fresh.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -152,9 +158,30 @@ impl IndexFile {
             } else {
                 progress.consumed = self.read_on(progress.consumed, len, width, index)?;
             }
+            progress.last = self.last_entry(progress.consumed, width)?;
         }
         self.followed_len.store(len, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether what has been read is still what the file begins with, as its last entry shows.
+    fn continues(&self, progress: &Progress) -> Result<bool, VolumeError> {
+        let Some(width) = progress.width.filter(|_| !progress.last.is_empty()) else {
+            return Ok(true);
+        };
+        Ok(self.last_entry(progress.consumed, width)? == progress.last)
+    }
+
+    /// The bytes of the entry that ends at `end`; none if none does.
+    fn last_entry(&self, end: u64, width: OffsetWidth) -> Result<Vec<u8>, VolumeError> {
+        let Some(start) = end.checked_sub(width.entry_len() as u64) else {
+            return Ok(Vec::new());
+        };
+        let mut bytes = vec![0; width.entry_len()];
+        let count = read_at(&self.file, &mut bytes, start)
+            .map_err(|error| VolumeError::io("read", &self.path, error))?;
+        bytes.truncate(count);
+        Ok(bytes)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {

@@ -185,6 +185,25 @@ fn what_is_appended_is_seen_at_the_next_lookup() {
 }
 
 #[test]
+fn an_index_that_was_cut_off_and_has_grown_again_is_read_anew() {
+    let mut writer = VolumeWriter::new(3, 5);
+    writer.put(&Needle::new(1, 9, "first"));
+    writer.put(&Needle::new(2, 9, "lost"));
+    let dir = saved(&mut writer);
+    let volume = open(&dir).unwrap();
+    assert_eq!(data_of(&volume, 2, 9).unwrap(), b"lost");
+    writer.idx.truncate(17);
+    writer.put(&Needle::new(3, 9, "third"));
+    writer.put(&Needle::new(4, 9, "fourth"));
+    fs::write(dir.path().join("7.dat"), &writer.dat).unwrap();
+    fs::write(dir.path().join("7.idx"), &writer.idx).unwrap();
+    for (id, data) in [(1, "first"), (3, "third"), (4, "fourth")] {
+        assert_eq!(data_of(&volume, id, 9).unwrap(), data.as_bytes());
+    }
+    assert!(is_not_found(volume.lookup(2)));
+}
+
+#[test]
 fn an_entry_half_written_waits_for_its_other_half() {
     let mut writer = VolumeWriter::new(3, 5);
     writer.put(&Needle::new(1, 9, "first"));
