@@ -6,10 +6,12 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use common::bad_answer::fails_or_is_read_elsewhere;
 use common::client::{range, whole};
 use common::payload::gzip;
 use common::reader::MIB;
-use common::{Engine, Needle, Setup, Target, TargetSetup, bytes, eventually, note};
+use common::{Engine, Needle, Setup, Target, TargetSetup, Visit, bytes, eventually, note};
+use rdma_engine::peer::message::{Failed, FromTarget, Read};
 use rustix::process::Signal;
 
 const CLIENTS: usize = 6;
@@ -211,6 +213,19 @@ fn while_the_only_target_is_away_reads_fail_and_say_why_and_then_they_succeed_ag
 }
 
 #[test]
+fn what_a_target_that_ends_refuses_is_read_from_another() {
+    let ending = |visit: &mut Visit, read: &Read| {
+        visit.send(&FromTarget::Failed(Failed {
+            id: read.id,
+            code: "SHUTTING_DOWN".to_owned(),
+            message: "it ends".to_owned(),
+        }));
+    };
+    // The engine does not, so its clients are told something else.
+    fails_or_is_read_elsewhere(ending, "PEER_UNAVAILABLE", "peer bad: it ends");
+}
+
+#[test]
 fn a_target_that_is_stopped_for_a_while_holds_reads_up_only_so_long() {
     let stopping = target_at("127.0.0.1:0");
     let lasting = target_at("127.0.0.1:0");
@@ -224,7 +239,7 @@ fn a_target_that_is_stopped_for_a_while_holds_reads_up_only_so_long() {
     let before = engine.baseline();
     let tally = under_load(&engine, |tally| {
         tally.await_right(50);
-        stopping.signal(Signal::STOP);
+        stopping.pause();
         tally.await_right(200);
         stopping.signal(Signal::CONT);
         tally.await_right(200);

@@ -124,7 +124,7 @@ fn before_a_queue_pair_nothing_is_lent() {
     let target = lending().start();
     let before = target.baseline();
     let mut peer = target.peer();
-    assert_eq!(refusal(&mut peer, good()), "INVALID_REQUEST");
+    assert_eq!(refusal(&mut peer, good()), "RDMA_OPERATION_FAILED");
     drop(peer);
     target.assert_nothing_lost(&before);
 }
@@ -230,21 +230,52 @@ fn a_lease_that_comes_to_nothing_takes_no_place() {
 fn leases_that_find_no_room_wait_and_get_it_when_others_end() {
     let target = small_pool(lending()).start();
     let before = target.baseline();
-    let mut peer = connected(&target);
-    for _ in 0..8 {
-        ask(&mut peer, read(7, &large(1)));
+    // Each may have two, and there is room for three.
+    let mut peers = [connected(&target), connected(&target)];
+    for peer in &mut peers {
+        for _ in 0..4 {
+            ask(peer, read(7, &large(1)));
+        }
     }
     target.await_metrics("some wait", |m| m.get("rdma_pool_waiters") > 0.0);
-    for _ in 0..8 {
-        let FromTarget::Leased(leased) = peer.receive() else {
-            panic!("a lease was expected");
-        };
-        let lease = leased.lease;
-        peer.send(&FromEngine::Release(Release { lease }));
+    for peer in &mut peers {
+        for _ in 0..4 {
+            let FromTarget::Leased(leased) = peer.receive() else {
+                panic!("a lease was expected");
+            };
+            let lease = leased.lease;
+            peer.send(&FromEngine::Release(Release { lease }));
+        }
+        peer.ping();
     }
-    peer.ping();
     assert_eq!(leases(&target.metrics()), 0.0);
-    drop(peer);
+    drop(peers);
+    target.assert_nothing_lost(&before);
+}
+
+#[test]
+#[ignore = "needs an RDMA device"]
+fn however_much_one_peer_borrows_and_keeps_there_is_room_for_others() {
+    let setup = small_pool(lending()).set("lease_timeout", r#""1h""#);
+    let target = setup.start();
+    let before = target.baseline();
+    let (mut hoarder, mut other) = (connected(&target), connected(&target));
+    let mut held: Vec<Leased> = (0..2)
+        .map(|_| lease(&mut hoarder, read(7, &large(1))))
+        .collect();
+    // There is no more for it in half of the pool, for as long as it waits.
+    let brief = Read {
+        patience_ms: 500,
+        ..read(7, &large(1))
+    };
+    assert_eq!(refusal(&mut hoarder, brief), "NETWORK_TIMEOUT");
+    for _ in 0..20 {
+        let leased = lease(&mut other, read(7, &large(2)));
+        release(&mut other, leased.lease);
+    }
+    release(&mut hoarder, held.pop().unwrap().lease);
+    lease(&mut hoarder, read(7, &large(1)));
+    drop((hoarder, other));
     target.assert_nothing_lost(&before);
 }
 
@@ -255,17 +286,19 @@ fn a_peer_that_goes_while_it_waits_for_room_gives_back_what_it_holds_at_once() {
     let setup = small_pool(lending()).set("lease_timeout", r#""1h""#);
     let target = setup.start();
     let before = target.baseline();
-    let mut peer = connected(&target);
-    for _ in 0..8 {
-        let patient = Read {
-            patience_ms: 600_000,
-            ..read(7, &large(2))
-        };
-        ask(&mut peer, patient);
+    let mut peers = [connected(&target), connected(&target)];
+    for peer in &mut peers {
+        for _ in 0..4 {
+            let patient = Read {
+                patience_ms: 600_000,
+                ..read(7, &large(2))
+            };
+            ask(peer, patient);
+        }
     }
     target.await_metrics("some are lent and others wait", |m| {
         leases(m) > 0.0 && m.get("rdma_pool_waiters") > 0.0
     });
-    drop(peer);
+    drop(peers);
     target.assert_nothing_lost(&before);
 }

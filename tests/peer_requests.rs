@@ -168,7 +168,10 @@ fn without_a_device_nothing_is_connected_or_lent_and_fetches_are_served() {
         let FromTarget::Failed(failed) = peer.receive() else {
             panic!("a lease without a device");
         };
-        assert_eq!((failed.id, failed.code.as_str()), (8, "INVALID_REQUEST"));
+        assert_eq!(
+            (failed.id, failed.code.as_str()),
+            (8, "RDMA_OPERATION_FAILED")
+        );
         assert_eq!(target.metrics().get("rdma_leases_active"), 0.0);
     });
 }

@@ -160,7 +160,7 @@ fn a_target_that_is_stopped_is_given_up_and_read_again_when_it_goes_on() {
     let before = engine.baseline();
     let mut client = engine.client();
     let pool = client.attach();
-    target.signal(Signal::STOP);
+    target.pause();
     let error = client.start(&read()).unwrap_err();
     assert_eq!(error.code, "PEER_UNAVAILABLE");
     assert!(error.message.contains("nothing came from it"), "{error:?}");

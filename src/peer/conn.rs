@@ -7,10 +7,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::codec::encode;
 use super::message::{
@@ -24,8 +25,9 @@ use crate::protocol::MAX_FRAME_BYTES;
 use crate::uring::Landing;
 use crate::verbs::Endpoint;
 
-/// Requests that may be unanswered at once: what a target takes on.
-const UNANSWERED_MAX: usize = 256;
+/// Requests that may be unanswered at once: what a target takes on, but for a Ping, which is to be
+/// read however long the others take.
+const UNANSWERED_MAX: usize = 255;
 /// What has to come of an answer within the time a peer may take, so that it does not count as
 /// stuck: nobody is served by less.
 const PROGRESS_BYTES: usize = 64 << 10;
@@ -50,6 +52,8 @@ pub struct Conn {
     to_write: Notify,
     pending: RefCell<HashMap<u64, Waiting>>,
     next_id: Cell<u64>,
+    /// Leases that the target allows at once, from their request until they are given back.
+    leases: Arc<Semaphore>,
     sent: Cell<Instant>,
     pinged: Cell<Instant>,
     /// When an answer, or [`PROGRESS_BYTES`] of one, last came.
@@ -72,7 +76,10 @@ struct Waiting {
 
 enum Pending {
     Connect(oneshot::Sender<Result<Endpoint, Lost>>),
-    Lease(oneshot::Sender<Lent>),
+    Lease {
+        to: oneshot::Sender<Lent>,
+        place: OwnedSemaphorePermit,
+    },
     Bytes {
         to: oneshot::Sender<Fetched>,
         buffer: Buffer<Reserved>,
@@ -112,6 +119,8 @@ pub struct Loan {
     conn: Rc<Conn>,
     /// What the target said.
     pub leased: Leased,
+    /// Given back after the Release, so that the next Lease is written behind it.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Loan {
@@ -122,6 +131,8 @@ impl Drop for Loan {
 
 impl Conn {
     pub(super) fn new(welcome: Welcome, stream: Rc<Stream>) -> Rc<Self> {
+        let leases = usize::try_from(welcome.max_leases).unwrap_or(usize::MAX);
+        let leases = leases.clamp(1, Semaphore::MAX_PERMITS);
         Rc::new(Self {
             welcome,
             stream,
@@ -129,6 +140,7 @@ impl Conn {
             to_write: Notify::new(),
             pending: RefCell::default(),
             next_id: Cell::new(1),
+            leases: Arc::new(Semaphore::new(leases)),
             sent: Cell::new(Instant::now()),
             pinged: Cell::new(Instant::now()),
             progress: Cell::new(Instant::now()),
@@ -168,6 +180,7 @@ impl Conn {
             *self.over.borrow_mut() = Some(Lost(why.to_owned()));
         }
         self.stream.shut_down();
+        self.leases.close();
         self.to_write.notify_one();
         self.room.notify_waiters();
         self.ended.notify_waiters();
@@ -209,14 +222,17 @@ impl Conn {
         }
     }
 
-    /// Asks for a needle to be lent. `read.id` is set here.
+    /// Asks for a needle to be lent, once there is a place among the leases. `read.id` is set here.
     ///
     /// # Errors
     /// When the connection ends before the answer.
     pub async fn lease(&self, read: Read) -> Result<Lent, Lost> {
+        let place = Arc::clone(&self.leases).acquire_owned().await;
+        let place = place.map_err(|_| self.lost())?;
         let due = due(&read);
         let request = |id| FromEngine::Lease(Read { id, ..read });
-        self.ask(request, due, Pending::Lease).await
+        self.ask(request, due, |to| Pending::Lease { to, place })
+            .await
     }
 
     /// Connects a queue pair.
@@ -349,12 +365,20 @@ impl Conn {
         let pending = self.take(id);
         self.room.notify_one();
         match (pending, message) {
-            (Some(Pending::Lease(to)), FromTarget::Leased(leased)) => {
-                let conn = Rc::clone(self);
-                drop(to.send(Lent::Leased(Loan { conn, leased })));
+            (Some(Pending::Lease { to, place }), FromTarget::Leased(leased)) => {
+                let loan = Loan {
+                    conn: Rc::clone(self),
+                    leased,
+                    _place: place,
+                };
+                drop(to.send(Lent::Leased(loan)));
             }
-            (Some(Pending::Lease(to)), FromTarget::TooLong(m)) => drop(to.send(Lent::TooLong(m))),
-            (Some(Pending::Lease(to)), FromTarget::Failed(m)) => drop(to.send(Lent::Failed(m))),
+            (Some(Pending::Lease { to, .. }), FromTarget::TooLong(m)) => {
+                drop(to.send(Lent::TooLong(m)));
+            }
+            (Some(Pending::Lease { to, .. }), FromTarget::Failed(m)) => {
+                drop(to.send(Lent::Failed(m)));
+            }
             (Some(Pending::Bytes { to, .. }), FromTarget::TooLong(m)) => {
                 drop(to.send(Fetched::TooLong(m)));
             }
@@ -430,3 +454,7 @@ impl std::fmt::Debug for Conn {
 fn due(read: &Read) -> Instant {
     Instant::now() + Duration::from_millis(read.patience_ms)
 }
+
+#[cfg(test)]
+#[path = "conn_tests.rs"]
+mod tests;

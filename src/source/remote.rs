@@ -107,13 +107,11 @@ impl Remote<'_> {
         clock: &StageClock,
     ) -> Result<Landed> {
         let mut tried: Vec<Path> = Vec::new();
+        let mut failed = None;
         loop {
             let path = self.next_path(place, &tried, deadline).await;
-            // What went wrong first is the cause; that there is no other path is not.
-            let path = match (path, tried.last()) {
-                (Ok(path), _) => path,
-                (Err(error), _) => return Err(error),
-            };
+            // What went wrong before is the cause; that there is no other path is not.
+            let path = path.map_err(|none| failed.take().unwrap_or(none))?;
             let label = path.transport();
             self.metrics.attempt(label);
             let attempted = self.attempt(&path, place, wanted, deadline, clock).await;
@@ -131,6 +129,7 @@ impl Remote<'_> {
                     if tried.len() >= ATTEMPTS || !self.has_another(place, &tried) {
                         return Err(error);
                     }
+                    failed = Some(error);
                 }
             }
         }
@@ -342,7 +341,12 @@ fn explain(failed: Failed) -> Failure {
     let code = Code::ALL.into_iter().find(|c| c.as_str() == failed.code);
     // It is of a newer build.
     let code = code.unwrap_or(Code::Internal);
-    let error = Error::new(code, failed.message);
+    // It is not this engine that ends.
+    let told = match code {
+        Code::ShuttingDown => Code::PeerUnavailable,
+        code => code,
+    };
+    let error = Error::new(told, failed.message);
     match code {
         Code::NeedleNotFound
         | Code::CookieMismatch

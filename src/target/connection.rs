@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::Target;
 use super::leases::Leases;
 use super::served::Served;
+use super::strangers::Stranger;
 use super::worker::Node;
 use crate::error::{Code, Error};
 use crate::peer::codec::{DecodeError, encode};
@@ -37,6 +39,7 @@ pub(super) struct Accepted {
     socket: std::net::TcpStream,
     address: SocketAddr,
     number: u64,
+    stranger: Stranger,
     counted: Counted,
 }
 
@@ -50,14 +53,21 @@ impl Drop for Counted {
 }
 
 impl Accepted {
-    pub(super) fn new(socket: std::net::TcpStream, address: SocketAddr, target: &Target) -> Self {
+    pub(super) fn new(
+        socket: std::net::TcpStream,
+        address: SocketAddr,
+        target: &Target,
+    ) -> io::Result<Self> {
+        let number = target.next_connection.fetch_add(1, Ordering::Relaxed);
+        let stranger = target.strangers.add(number, &socket)?;
         target.connections.fetch_add(1, Ordering::Relaxed);
-        Self {
+        Ok(Self {
             socket,
             address,
-            number: target.next_connection.fetch_add(1, Ordering::Relaxed),
+            number,
+            stranger,
             counted: Counted(Arc::clone(&target.connections)),
-        }
+        })
     }
 }
 
@@ -78,6 +88,8 @@ pub(super) struct Connection {
     /// Granules of the pool that answers may have before they are written: however slowly a peer
     /// takes them, the pool is never all its own.
     pub(super) unsent: Arc<Semaphore>,
+    /// Granules of the pool it may have lent, whatever it does not release.
+    pub(super) lendable: Arc<Semaphore>,
     /// There is something to write, or nothing more will come.
     to_write: Notify,
     /// An answer was written.
@@ -96,7 +108,7 @@ pub(super) enum Out {
     /// A frame; an answer or an announcement.
     Frame { bytes: Vec<u8>, answers: bool },
     /// An answer, and bytes of the pool behind it; with their place among what is not written.
-    Lent(Vec<u8>, Lent, Option<OwnedSemaphorePermit>),
+    Lent(Vec<u8>, Lent, OwnedSemaphorePermit),
     /// An answer, and bytes of a volume file behind it.
     File(Vec<u8>, FilePart),
 }
@@ -107,6 +119,7 @@ pub(super) async fn serve(node: Rc<Node>, accepted: Accepted) {
         socket,
         address,
         number,
+        stranger,
         counted,
     } = accepted;
     let patience = node.target.settings.peer_timeout;
@@ -115,6 +128,7 @@ pub(super) async fn serve(node: Rc<Node>, accepted: Accepted) {
         Err(error) => return tracing::warn!(%error, peer = %address, "setting a socket up failed"),
     };
     let unsent = node.target.unsent_granules();
+    let lendable = node.target.lent_granules();
     let connection = Rc::new(Connection {
         leases: RefCell::new(Leases::new(Arc::clone(&node.target))),
         node,
@@ -126,6 +140,7 @@ pub(super) async fn serve(node: Rc<Node>, accepted: Accepted) {
         outbox: RefCell::default(),
         unanswered: Cell::new(0),
         unsent: Arc::new(Semaphore::new(unsent)),
+        lendable: Arc::new(Semaphore::new(lendable)),
         to_write: Notify::new(),
         room: Notify::new(),
         gone: Notify::new(),
@@ -133,20 +148,20 @@ pub(super) async fn serve(node: Rc<Node>, accepted: Accepted) {
         greeted: Cell::new(false),
         since: Instant::now(),
     });
-    let key = connection.node.add(&connection);
+    let open = Node::open(&connection);
     match connection.greet().await {
         Ok(()) => {
             connection.greeted.set(true);
+            drop(stranger);
             tracing::info!(peer = %address, "connected");
             connection.run().await;
             tracing::info!(peer = %address, "disconnected");
         }
         Err(refusal) => connection.refuse(&refusal).await,
     }
-    connection.shut_down();
-    connection.node.remove(key);
     // Requests that are still being served give up now; the queue pairs and then the leases go
     // with the last of them.
+    drop(open);
     drop((connection, counted));
 }
 
@@ -169,7 +184,7 @@ impl Connection {
     async fn read_requests(self: &Rc<Self>) -> StreamError {
         let mut bytes = Vec::new();
         loop {
-            while self.unanswered.get() >= UNANSWERED_MAX && !self.stream.is_shut() {
+            while self.is_full() && !self.stream.is_shut() {
                 self.room.notified().await;
             }
             bytes = match self.stream.frame(bytes, MAX_FRAME_BYTES).await {
@@ -260,7 +275,11 @@ impl Connection {
             )
         })?;
         put(Some(responder));
-        tracing::info!(peer = %self.peer, qpn = endpoint.qpn, "queue pair connected");
+        static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
+        if let Some(suppressed) = TOLD.pass(Instant::now()) {
+            let qpn = endpoint.qpn;
+            tracing::info!(peer = %self.peer, qpn, suppressed, "queue pair connected");
+        }
         Ok(Connected {
             id: request.id,
             endpoint,
@@ -274,6 +293,35 @@ impl Connection {
 
     pub(super) fn expect_answer(&self) {
         self.unanswered.set(self.unanswered.get() + 1);
+        // Before a look at whether the target is draining, which looks at this after saying so.
+        self.node.target.unanswered.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn answered(&self, count: usize) {
+        self.unanswered
+            .set(self.unanswered.get().saturating_sub(count));
+        let target = &self.node.target;
+        target.unanswered.fetch_sub(count as u64, Ordering::SeqCst);
+    }
+
+    /// Whether no more requests are taken on before something has been written. What is refused
+    /// while the target is draining only waits to be written.
+    fn is_full(&self) -> bool {
+        self.unanswered.get().max(self.outbox.borrow().len()) >= UNANSWERED_MAX
+    }
+
+    /// Takes a read on; false when the target is draining, and the peer is told so. Such an answer
+    /// holds no end of the target up.
+    pub(super) fn takes_on(&self, id: u64) -> bool {
+        self.expect_answer();
+        let draining = self.node.target.draining.load(Ordering::SeqCst);
+        if draining {
+            self.answered(1);
+            let why = "the target is shutting down; another may have the needle";
+            let error = Error::new(Code::ShuttingDown, why);
+            self.send(&FromTarget::Failed(failed(id, &error)));
+        }
+        !draining
     }
 
     pub(super) fn answer(&self, message: &FromTarget) {
@@ -286,14 +334,10 @@ impl Connection {
     }
 
     pub(super) fn fail(&self, id: u64, error: &Error) {
-        self.answer(&FromTarget::Failed(Failed {
-            id,
-            code: error.code.as_str().to_owned(),
-            message: error.message.clone(),
-        }));
+        self.answer(&FromTarget::Failed(failed(id, error)));
     }
 
-    /// Sends what nobody has asked for.
+    /// Sends what answers nothing that is waited for.
     fn send(&self, message: &impl Serialize) {
         let mut bytes = Vec::new();
         encode(message, &mut bytes);
@@ -338,8 +382,7 @@ impl Connection {
                 self.outbox.borrow_mut().clear();
                 return;
             }
-            self.unanswered
-                .set(self.unanswered.get().saturating_sub(answers));
+            self.answered(answers);
             self.room.notify_one();
         }
     }
@@ -408,7 +451,7 @@ impl Connection {
         let over = |since: Instant| now.saturating_duration_since(since) >= limit;
         let why = if !self.greeted.get() && over(self.since) {
             "it did not say who it is"
-        } else if over(self.stream.heard()) && self.unanswered.get() < UNANSWERED_MAX {
+        } else if over(self.stream.heard()) && !self.is_full() {
             "it was silent"
         } else if self.stream.writing_since().is_some_and(over) {
             "it does not take its answers"
@@ -435,6 +478,20 @@ impl Connection {
         if !self.stream.is_shut() {
             gone.await;
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.answered(self.unanswered.get());
+    }
+}
+
+fn failed(id: u64, error: &Error) -> Failed {
+    Failed {
+        id,
+        code: error.code.as_str().to_owned(),
+        message: error.message.clone(),
     }
 }
 

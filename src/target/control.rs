@@ -14,7 +14,7 @@ use crate::telemetry::{RateLimited, Readiness, Refusal, State};
 
 /// How long nothing is accepted after accepting failed.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How often a stopping target looks whether its peers have finished.
+/// How often a stopping target looks whether what is under way has finished.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Accepts, and waits for a signal; then lets what is under way finish.
@@ -69,16 +69,25 @@ async fn accept(
             }
         };
         if target.connections.load(Ordering::Relaxed) >= max_peers {
+            // Those who are silent must not keep those out who know the secret.
+            let makes_room = target.strangers.end_oldest();
             static TOLD: RateLimited = RateLimited::new(Duration::from_secs(1));
             if let Some(suppressed) = TOLD.pass(std::time::Instant::now()) {
-                tracing::warn!(%address, suppressed, "{max_peers} peers are connected; refused one more");
+                let refused = if makes_room {
+                    "closed the one that has kept its handshake waiting the longest"
+                } else {
+                    "refused one more"
+                };
+                tracing::warn!(%address, suppressed, "{max_peers} peers are connected; {refused}");
             }
             target.metrics.connection_refused(Refusal::Limit);
-            continue;
+            if !makes_room {
+                continue;
+            }
         }
         let accepted = socket
             .into_std()
-            .map(|socket| Accepted::new(socket, address, target));
+            .and_then(|socket| Accepted::new(socket, address, target));
         match (accepted, turn.next()) {
             (Ok(accepted), Some(worker)) => worker.serve(accepted),
             (Ok(_), None) => {}
@@ -87,20 +96,33 @@ async fn accept(
     }
 }
 
-/// Returns once nothing is lent any more, or `limit` is over.
+/// Has new reads refused. Returns once what was asked before is answered and nothing is lent any
+/// more, or `limit` is over.
 async fn drained(target: &Target, limit: Duration) {
+    target.draining.store(true, Ordering::SeqCst);
+    // In this order: what is still unanswered may yet become a lease.
+    let under_way = || {
+        let unanswered = target.unanswered.load(Ordering::SeqCst);
+        (unanswered, target.leases.load(Ordering::SeqCst))
+    };
+    let (unanswered, leases) = under_way();
     tracing::info!(
         peers = target.connections.load(Ordering::Relaxed),
-        leases = target.leases.load(Ordering::Relaxed),
-        "draining: no more peers are taken on, what is lent is waited for"
+        unanswered,
+        leases,
+        "draining: no more peers and reads are taken on, what is under way is waited for"
     );
-    let nothing_lent = async {
-        while target.leases.load(Ordering::Relaxed) > 0 {
+    let finished = async {
+        while under_way() != (0, 0) {
             tokio::time::sleep(DRAIN_INTERVAL).await;
         }
     };
-    if tokio::time::timeout(limit, nothing_lent).await.is_err() {
-        let leases = target.leases.load(Ordering::Relaxed);
-        tracing::warn!(leases, "stopping with leases still held");
+    if tokio::time::timeout(limit, finished).await.is_err() {
+        let (unanswered, leases) = under_way();
+        tracing::warn!(
+            unanswered,
+            leases,
+            "stopping with requests unanswered or leases held"
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Target;
 use super::lent::Loan;
 use crate::pool::{Buffer, Leased};
@@ -12,13 +14,22 @@ use crate::pool::{Buffer, Leased};
 /// The leases of one connection. They end when released, at their deadlines, or with it.
 pub(super) struct Leases {
     target: Arc<Target>,
-    /// Each with its place in what is told of it.
-    lent: HashMap<u64, (Buffer<Leased>, usize)>,
-    /// Deadlines, the earliest first: all leases last equally long.
+    lent: HashMap<u64, OneLease>,
+    /// Deadlines, the earliest first: all leases last equally long. Some are of leases that were
+    /// released.
     deadlines: VecDeque<(Instant, u64)>,
     next: u64,
     /// Places promised to requests that are being served.
     promised: u32,
+}
+
+/// What comes back when a lease ends.
+struct OneLease {
+    _buffer: Buffer<Leased>,
+    /// Its place among the bytes that may be lent.
+    _place: OwnedSemaphorePermit,
+    /// Where it is told of.
+    told: usize,
 }
 
 impl Leases {
@@ -47,14 +58,28 @@ impl Leases {
 
     /// Lends a buffer, in a place that was promised, until the loan's deadline. Returns the lease's
     /// name.
-    pub(super) fn lend(&mut self, buffer: Buffer<Leased>, loan: Loan) -> u64 {
+    pub(super) fn lend(
+        &mut self,
+        buffer: Buffer<Leased>,
+        place: OwnedSemaphorePermit,
+        loan: Loan,
+    ) -> u64 {
         self.withdraw();
         let name = self.next;
         self.next += 1;
         self.deadlines.push_back((loan.deadline, name));
-        let place = self.target.lent.add(loan);
-        self.lent.insert(name, (buffer, place));
+        let lease = OneLease {
+            _buffer: buffer,
+            _place: place,
+            told: self.target.lent.add(loan),
+        };
+        self.lent.insert(name, lease);
         self.target.leases.fetch_add(1, Ordering::Relaxed);
+        // Behind one that is kept, deadlines of those that were not must not pile up.
+        if self.deadlines.len() > 2 * self.target.settings.max_leases as usize {
+            let lent = &self.lent;
+            self.deadlines.retain(|(_, name)| lent.contains_key(name));
+        }
         name
     }
 
@@ -62,11 +87,10 @@ impl Leases {
     pub(super) fn release(&mut self, name: u64) -> bool {
         let ended = self.lent.remove(&name);
         let was_lent = ended.is_some();
-        if let Some((_, place)) = ended {
-            self.target.lent.remove(place);
+        if let Some(lease) = ended {
+            self.target.lent.remove(lease.told);
             self.target.leases.fetch_sub(1, Ordering::Relaxed);
         }
-        // Deadlines of leases that were released early must not pile up.
         while let Some((_, first)) = self.deadlines.front()
             && !self.lent.contains_key(first)
         {
@@ -90,8 +114,8 @@ impl Leases {
 
 impl Drop for Leases {
     fn drop(&mut self) {
-        for (_, place) in self.lent.values() {
-            self.target.lent.remove(*place);
+        for lease in self.lent.values() {
+            self.target.lent.remove(lease.told);
         }
         let left = self.lent.len() as u64;
         self.target.leases.fetch_sub(left, Ordering::Relaxed);

@@ -12,10 +12,11 @@ mod leases;
 mod lent;
 mod reads;
 mod served;
+mod strangers;
 mod worker;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ use crate::volume::Registry;
 use connection::Accepted;
 use lent::Lent;
 use served::Served;
+use strangers::Strangers;
 
 /// What all of a target's threads share.
 struct Target {
@@ -47,7 +49,13 @@ struct Target {
     decoders: Arc<Semaphore>,
     /// Open connections.
     connections: Arc<AtomicU64>,
+    /// Those of them that have not said who they are.
+    strangers: Arc<Strangers>,
     leases: AtomicU64,
+    /// Requests that are being served, or whose answers are not written yet.
+    unanswered: AtomicU64,
+    /// It is about to end: nothing more is lent or sent.
+    draining: AtomicBool,
     /// What is lent, for those who look from outside.
     lent: Lent,
     /// What the workers' data rings count.
@@ -120,7 +128,10 @@ pub fn run(config: &TargetConfig) -> Result<(), StartError> {
         metrics: Arc::clone(&metrics),
         decoders: Arc::new(Semaphore::new(cores)),
         connections: Arc::default(),
+        strangers: Arc::default(),
         leases: AtomicU64::new(0),
+        unanswered: AtomicU64::new(0),
+        draining: AtomicBool::new(false),
         lent: Lent::default(),
         rings: Rings::default(),
         next_connection: AtomicU64::new(0),
@@ -209,9 +220,17 @@ impl Target {
     /// Granules of the pool one connection's answers may have before they are written: an eighth
     /// of it, but the largest of answers always fits.
     fn unsent_granules(&self) -> usize {
+        self.granules(self.pool.size_bytes() / 8)
+    }
+
+    /// Granules of the pool one connection may have lent, likewise: half of it.
+    fn lent_granules(&self) -> usize {
+        self.granules(self.pool.size_bytes() / 2)
+    }
+
+    fn granules(&self, bytes: usize) -> usize {
         let largest = usize::try_from(self.settings.max_transfer).unwrap_or(usize::MAX);
-        let bytes = largest.max(self.pool.size_bytes() / 8);
-        bytes.div_ceil(GRANULE_BYTES)
+        largest.max(bytes).div_ceil(GRANULE_BYTES)
     }
 
     /// Peers can have bytes over their connection.

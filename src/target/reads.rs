@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Out};
@@ -27,8 +27,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(600);
 
 /// What there is to answer.
 enum Answer {
-    /// With its place among what is not yet written, where it is to be sent.
-    Staged(Landed, Option<OwnedSemaphorePermit>),
+    /// With its place among what is not yet written, or among what is lent.
+    Staged(Landed, OwnedSemaphorePermit),
     File(Plain, FilePart),
     TooLong {
         length: u64,
@@ -39,7 +39,10 @@ enum Answer {
 impl Connection {
     /// Serves a Lease or a Fetch beside the connection, which goes on with its next request.
     pub(super) fn read(self: &Rc<Self>, operation: Operation, read: Read) {
-        self.expect_answer();
+        if !self.takes_on(read.id) {
+            let metrics = &self.node.target.metrics;
+            return metrics.operation(operation, Err(Code::ShuttingDown), Duration::ZERO);
+        }
         let connection = Rc::clone(self);
         tokio_uring::spawn(async move {
             let begun = Stamp::now();
@@ -74,11 +77,11 @@ impl Connection {
     async fn lend(self: &Rc<Self>, read: &Read, clock: &StageClock, begun: Stamp) -> Result<()> {
         if !self.is_lendable() {
             let why = "Lease needs a queue pair: send Connect first, or Fetch";
-            return Err(Error::new(Code::InvalidRequest, why));
+            return Err(Error::new(Code::RdmaOperationFailed, why));
         }
         let promise = Promise::new(self)?;
-        let landed = match self.find(read, false, clock).await? {
-            Answer::Staged(landed, _) => landed,
+        let (landed, place) = match self.find(read, false, clock).await? {
+            Answer::Staged(landed, place) => (landed, place),
             Answer::TooLong {
                 length,
                 needle_size,
@@ -113,7 +116,7 @@ impl Connection {
             since,
             deadline: since + duration,
         };
-        let lease = promise.keep(|leases| leases.lend(buffer, loan));
+        let lease = promise.keep(|leases| leases.lend(buffer, place, loan));
         self.answer(&FromTarget::Leased(Leased {
             id: read.id,
             lease,
@@ -128,7 +131,7 @@ impl Connection {
     async fn fetch(self: &Rc<Self>, read: &Read, clock: &StageClock) -> Result<()> {
         if !self.node.target.sends() {
             let why = "this target is set to verbs only; send Lease";
-            return Err(Error::new(Code::InvalidRequest, why));
+            return Err(Error::new(Code::RdmaOperationFailed, why));
         }
         let frame = |facts| {
             let mut frame = Vec::new();
@@ -251,10 +254,12 @@ impl Connection {
         if read.size > 0 {
             most = most.min(read.size);
         }
-        let place = match from_file {
-            true => Some(self.place(most).await?),
-            false => None,
+        let places = if from_file {
+            &self.unsent
+        } else {
+            &self.lendable
         };
+        let mut place = place(places, most).await?;
         let metrics = &self.node.target.metrics;
         metrics.attempt(Transport::Local);
         let landed = local::read(reader, volume, &wanted, deadline, clock).await?;
@@ -266,18 +271,21 @@ impl Connection {
                 needle_size: landed.needle_size,
             });
         }
+        // It may have turned out to be less than there was room for.
+        let used = landed.buffer.size_bytes() / GRANULE_BYTES;
+        drop(place.split(place.num_permits().saturating_sub(used)));
         Ok(Answer::Staged(landed, place))
     }
+}
 
-    /// Waits until enough of what was answered before has been taken, that there may be `bytes`
-    /// more.
-    async fn place(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
-        let granules = bytes.div_ceil(GRANULE_BYTES as u64);
-        let granules = u32::try_from(granules).unwrap_or(u32::MAX);
-        let place = Arc::clone(&self.unsent).acquire_many_owned(granules);
-        let closed = |_| Error::new(Code::Internal, "the places for answers are closed");
-        place.await.map_err(closed)
-    }
+/// Waits until enough of what was answered before has been taken, or released, that there may be
+/// `bytes` more.
+async fn place(places: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit> {
+    let granules = bytes.div_ceil(GRANULE_BYTES as u64);
+    let granules = u32::try_from(granules).unwrap_or(u32::MAX);
+    let place = Arc::clone(places).acquire_many_owned(granules);
+    let closed = |_| Error::new(Code::Internal, "the places for answers are closed");
+    place.await.map_err(closed)
 }
 
 fn facts(landed: &Landed) -> Facts {

@@ -1,6 +1,6 @@
 //! What a worker of the target does: serves its peers and keeps their deadlines.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -28,6 +28,22 @@ pub(super) struct Node {
     pub(super) volumes_counted: VolumesCounted,
     open: RefCell<Slab<Weak<Connection>>>,
     none_left: Notify,
+    /// Connections that begin now end at once.
+    stopping: Cell<bool>,
+}
+
+/// A connection's place among those of its node. The connection ends with it, even where serving
+/// it panicked.
+pub(super) struct Open<'a> {
+    connection: &'a Connection,
+    key: usize,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.connection.shut_down();
+        self.connection.node.remove(self.key);
+    }
 }
 
 /// Starts worker `number`.
@@ -59,12 +75,14 @@ async fn serve_all(
         volumes_counted: VolumesCounted::default(),
         open: RefCell::default(),
         none_left: Notify::new(),
+        stopping: Cell::new(false),
     });
     let watched = Rc::clone(&node);
     let watch = tokio_uring::spawn(async move { watched.watch().await });
     while let Some(accepted) = inbox.recv().await {
         tokio_uring::spawn(serve(Rc::clone(&node), accepted));
     }
+    node.stopping.set(true);
     for connection in node.connections() {
         connection.shut_down();
     }
@@ -75,11 +93,17 @@ async fn serve_all(
 }
 
 impl Node {
-    pub(super) fn add(&self, connection: &Rc<Connection>) -> usize {
-        self.open.borrow_mut().insert(Rc::downgrade(connection))
+    pub(super) fn open(connection: &Rc<Connection>) -> Open<'_> {
+        let node = &connection.node;
+        let key = node.open.borrow_mut().insert(Rc::downgrade(connection));
+        // It may have been accepted just before the end.
+        if node.stopping.get() {
+            connection.shut_down();
+        }
+        Open { connection, key }
     }
 
-    pub(super) fn remove(&self, key: usize) {
+    fn remove(&self, key: usize) {
         let mut open = self.open.borrow_mut();
         open.try_remove(key);
         if open.is_empty() {

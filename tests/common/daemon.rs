@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::http::{Answer, Metrics};
 use super::{eventually, http, process, within_patience};
@@ -78,6 +78,15 @@ impl Daemon {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Stops it where it is, until it is told to go on; returns once all of it has stopped.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        let child = Pid::from_child(&self.child);
+        let stopped = waitpid(Some(child), WaitOptions::UNTRACED).unwrap();
+        let (_, status) = stopped.expect("it was waited for");
+        assert!(status.stopped(), "{status:?}");
     }
 
     /// Awaits its own end.
