@@ -22,7 +22,7 @@ fn large(id: u64) -> Needle {
     Needle::new(id, bytes(id, MIB - 8192))
 }
 
-/// A pool that three leases of a large needle fill.
+/// A pool that four leases of a large needle fill; one peer may have two of them.
 fn small_pool(setup: TargetSetup) -> TargetSetup {
     setup
         .set("buffer_size", "4194304")
@@ -89,6 +89,28 @@ fn release(peer: &mut Peer, lease: u64) {
 
 fn good() -> Read {
     read(GOOD_VOLUME, &good_needle())
+}
+
+/// Three peers that ask a target with a small pool for four leases each: two of them have what they
+/// may, and the third waits for room.
+fn crowding(target: &Target, patience_ms: u64) -> [Peer; 3] {
+    let mut peers = [(); 3].map(|()| connected(target));
+    let large = Read {
+        patience_ms,
+        ..read(7, &large(1))
+    };
+    let (first, last) = peers.split_at_mut(2);
+    for peer in first {
+        (0..4).for_each(|_| _ = ask(peer, large.clone()));
+    }
+    target.await_metrics("each has two, or a place in line for them", |m| {
+        leases(m) + m.get("rdma_pool_waiters") == 4.0
+    });
+    (0..4).for_each(|_| _ = ask(&mut last[0], large.clone()));
+    target.await_metrics("the third waits for room", |m| {
+        m.get("rdma_pool_waiters") >= 2.0
+    });
+    peers
 }
 
 fn leases(metrics: &Metrics) -> f64 {
@@ -230,24 +252,17 @@ fn a_lease_that_comes_to_nothing_takes_no_place() {
 fn leases_that_find_no_room_wait_and_get_it_when_others_end() {
     let target = small_pool(lending()).start();
     let before = target.baseline();
-    // Each may have two, and there is room for three.
-    let mut peers = [connected(&target), connected(&target)];
-    for peer in &mut peers {
-        for _ in 0..4 {
-            ask(peer, read(7, &large(1)));
-        }
-    }
-    target.await_metrics("some wait", |m| m.get("rdma_pool_waiters") > 0.0);
-    for peer in &mut peers {
-        for _ in 0..4 {
+    let mut peers = crowding(&target, 10_000);
+    for _ in 0..4 {
+        for peer in &mut peers {
             let FromTarget::Leased(leased) = peer.receive() else {
                 panic!("a lease was expected");
             };
             let lease = leased.lease;
             peer.send(&FromEngine::Release(Release { lease }));
         }
-        peer.ping();
     }
+    peers.iter_mut().for_each(Peer::ping);
     assert_eq!(leases(&target.metrics()), 0.0);
     drop(peers);
     target.assert_nothing_lost(&before);
@@ -286,19 +301,8 @@ fn a_peer_that_goes_while_it_waits_for_room_gives_back_what_it_holds_at_once() {
     let setup = small_pool(lending()).set("lease_timeout", r#""1h""#);
     let target = setup.start();
     let before = target.baseline();
-    let mut peers = [connected(&target), connected(&target)];
-    for peer in &mut peers {
-        for _ in 0..4 {
-            let patient = Read {
-                patience_ms: 600_000,
-                ..read(7, &large(2))
-            };
-            ask(peer, patient);
-        }
-    }
-    target.await_metrics("some are lent and others wait", |m| {
-        leases(m) > 0.0 && m.get("rdma_pool_waiters") > 0.0
-    });
+    let peers = crowding(&target, 600_000);
+    assert!(leases(&target.metrics()) > 0.0);
     drop(peers);
     target.assert_nothing_lost(&before);
 }
