@@ -60,7 +60,7 @@ theirs() {
 }
 
 echo
-echo "machine   $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, Linux $(uname -r)"
+echo "machine   $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, Linux $(uname -r), TCP with $(cat /proc/sys/net/ipv4/tcp_congestion_control)"
 echo "versions  $("$ENGINE" --version), $(iperf3 --version | head -n 1 | cut -d ' ' -f 1,2)"
 for connections in 1 2; do
     engine "$connections"
