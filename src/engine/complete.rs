@@ -9,18 +9,21 @@ use crate::session::{Ended, Held, SessionId};
 use crate::telemetry::RateLimited;
 
 impl Engine {
-    /// Ends a session and frees its buffer, whatever the client says of it.
+    /// Ends a session and frees its buffer, whatever the client says of it. It was asked to `now`.
     ///
     /// # Errors
     /// SESSION_NOT_FOUND or SESSION_EXPIRED.
-    pub fn complete_read(&self, request: &CompleteRead) -> Result<CompleteReadResponse> {
+    pub fn complete_read(
+        &self,
+        request: &CompleteRead,
+        now: Instant,
+    ) -> Result<CompleteReadResponse> {
         let id = request.session_id.parse().map_err(|_| {
             Error::new(
                 Code::SessionNotFound,
                 "session_id is not the id of any session",
             )
         })?;
-        let now = Instant::now();
         let (held, ended) = self.sessions.complete(id, now)?;
         let message = self.disagreement(request, &ended, &held);
         let result = match (&message, request.success) {

@@ -17,7 +17,7 @@ use crate::protocol::frame::{Next, next_frame};
 use crate::protocol::message::{StartRead, StartReadResponse};
 use crate::protocol::{Request, Response};
 use crate::session::{ClientKey, SessionId};
-use crate::telemetry::{Operation, RateLimited, Stage, StageClock, Stamp};
+use crate::telemetry::{Operation, RateLimited, StageClock, Stamp};
 
 /// Bytes a connection's receive buffer has to begin with, and goes back to after a large frame.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -192,24 +192,27 @@ impl Receiver<'_> {
                     while !self.link.outbox.borrow().has_room() && !self.link.is_closed() {
                         self.link.room.notified().await;
                     }
-                    self.serve_frame(payload).await;
-                    consumed += length;
-                    if turn_began.elapsed() >= TURN {
+                    let mut begun = Stamp::now();
+                    if begun.instant().saturating_duration_since(turn_began) >= TURN {
                         tokio::task::yield_now().await;
-                        turn_began = Instant::now();
+                        begun = Stamp::now();
+                        turn_began = begun.instant();
                     }
+                    self.serve_frame(payload, begun).await;
+                    consumed += length;
                 }
             }
         }
     }
 
-    async fn serve_frame(&self, payload: &[u8]) {
-        let begun = Stamp::now();
+    async fn serve_frame(&self, payload: &[u8], begun: Stamp) {
         let engine = &self.worker.engine;
         let (operation, request_id, result) = match Request::decode(payload) {
             Ok(Request::StartRead(request)) => return self.start_read(request, begun).await,
             Ok(Request::CompleteRead(r)) => {
-                let result = engine.complete_read(&r).map(Response::CompleteReadResponse);
+                let result = engine
+                    .complete_read(&r, begun.instant())
+                    .map(Response::CompleteReadResponse);
                 (Operation::CompleteRead, r.request_id, result)
             }
             Ok(Request::Ping(r)) => {
@@ -319,10 +322,13 @@ impl Answer {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        let now = Stamp::now();
+        // The reply's stage has just ended.
+        let now = match &result {
+            Ok((.., clock)) => clock.last(),
+            Err(_) => Stamp::now(),
+        };
         let elapsed = now.since(self.begun);
         let reply = result.map(|(mut response, session, clock)| {
-            clock.lap(Stage::Reply, now);
             let metrics = &self.worker.engine.metrics;
             metrics.read_answered(response.transfer_size, elapsed, &clock.stages());
             response.elapsed_ns = u64::try_from(elapsed.as_nanos()).ok();

@@ -1,9 +1,7 @@
 //! How long a read takes, stage by stage.
 
 use std::cell::Cell;
-use std::time::Duration;
-#[cfg(not(feature = "noop-metrics"))]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::exporter::COUNTS;
 
@@ -16,6 +14,11 @@ impl Stamp {
     /// Now.
     pub fn now() -> Self {
         Self(Instant::now())
+    }
+
+    /// This moment, for what needs one whether anything is counted or not.
+    pub fn instant(self) -> Instant {
+        self.0
     }
 
     /// From `earlier` to this.
@@ -38,6 +41,10 @@ impl Stamp {
 impl Stamp {
     pub fn now() -> Self {
         Self()
+    }
+
+    pub fn instant(self) -> Instant {
+        Instant::now()
     }
 
     pub fn since(self, _: Self) -> Duration {

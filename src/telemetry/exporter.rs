@@ -1,17 +1,20 @@
-//! Where what is counted goes: counters and gauges to the exporter for Prometheus, histograms to
-//! [`Buckets`], because the exporter keeps every sample and later compares it with one bound after
-//! the other.
+//! Where what is counted goes: gauges to the exporter for Prometheus, counters to [`Count`] and
+//! histograms to [`Buckets`]. The exporter's counters are two atomic additions each, to lines that
+//! all workers share; of a histogram it keeps every sample and later compares it with one bound
+//! after the other.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit,
-    describe_counter, describe_gauge, with_local_recorder,
+    describe_gauge, with_local_recorder,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::families::{FAMILIES, Kind};
 use super::histogram::{Bounds, Buckets};
+use super::shards::Count;
 use super::text::Text;
 
 /// Whether anything is counted: not in a build that shows what counting costs.
@@ -25,7 +28,15 @@ pub(super) struct Exporter {
     seconds: Arc<Bounds>,
     /// Those of others, by name.
     bounds: Vec<(&'static str, Arc<Bounds>)>,
+    counters: Mutex<Counters>,
     histograms: Mutex<Vec<(Key, Arc<Buckets>)>>,
+}
+
+/// In the order they were first asked for.
+#[derive(Debug, Default)]
+struct Counters {
+    all: Vec<(Key, Arc<Count>)>,
+    places: HashMap<Key, usize>,
 }
 
 impl Exporter {
@@ -37,15 +48,14 @@ impl Exporter {
             prometheus: PrometheusBuilder::new().build_recorder(),
             seconds,
             bounds,
+            counters: Mutex::default(),
             histograms: Mutex::default(),
         };
         with_local_recorder(&exporter, || {
             for family in FAMILIES {
-                match family.kind {
-                    Kind::Counter => describe_counter!(family.name, family.help),
-                    Kind::Gauge => describe_gauge!(family.name, family.help),
-                    // Described where they are written.
-                    Kind::Histogram => {}
+                // Others are described where they are written.
+                if family.kind == Kind::Gauge {
+                    describe_gauge!(family.name, family.help);
                 }
             }
         });
@@ -55,6 +65,7 @@ impl Exporter {
     /// Writes all that was counted.
     pub fn write(&self, text: &mut Text) {
         text.append(&self.prometheus.handle().render());
+        self.write_counters(text);
         let histograms = self.histograms();
         for family in FAMILIES.iter().filter(|f| f.kind == Kind::Histogram) {
             let mut samples = text.family(family.name);
@@ -65,6 +76,28 @@ impl Exporter {
         }
     }
 
+    fn write_counters(&self, text: &mut Text) {
+        let counters = self.counters();
+        let mut by_name: HashMap<&str, Vec<&(Key, Arc<Count>)>> = HashMap::new();
+        for counter in &counters.all {
+            by_name.entry(counter.0.name()).or_default().push(counter);
+        }
+        for family in FAMILIES.iter().filter(|f| f.kind == Kind::Counter) {
+            let Some(counters) = by_name.get(family.name) else {
+                continue;
+            };
+            let mut samples = text.family(family.name);
+            for (key, count) in counters {
+                let labels: Vec<_> = key.labels().map(|l| (l.key(), l.value())).collect();
+                samples.counter(&labels, count.total());
+            }
+        }
+    }
+
+    fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn histograms(&self) -> MutexGuard<'_, Vec<(Key, Arc<Buckets>)>> {
         let histograms = self.histograms.lock();
         histograms.unwrap_or_else(PoisonError::into_inner)
@@ -72,9 +105,7 @@ impl Exporter {
 }
 
 impl Recorder for Exporter {
-    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.prometheus.describe_counter(key, unit, description);
-    }
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
         self.prometheus.describe_gauge(key, unit, description);
@@ -82,9 +113,22 @@ impl Recorder for Exporter {
 
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
-    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        let counter = self.prometheus.register_counter(&literal(key), metadata);
-        if COUNTS { counter } else { Counter::noop() }
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let mut counters = self.counters();
+        let Counters { all, places } = &mut *counters;
+        let place = match places.get(key) {
+            Some(place) => *place,
+            None => {
+                all.push((key.clone(), Arc::default()));
+                places.insert(key.clone(), all.len() - 1);
+                all.len() - 1
+            }
+        };
+        if COUNTS {
+            Counter::from_arc(Arc::clone(&all[place].1))
+        } else {
+            Counter::noop()
+        }
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {

@@ -1,24 +1,15 @@
-//! Histograms with fixed buckets. An observation is a search among the bounds and two atomic
-//! additions: nothing is allocated, kept or sorted later.
+//! Histograms with fixed buckets. An observation is a search among the bounds and two additions:
+//! nothing is allocated, kept or sorted later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::HistogramFn;
 
+use super::shards::{SHARDS, add, shard};
+
 /// The most buckets a histogram may have.
 pub const BUCKETS_MAX: usize = 512;
-/// Parts a histogram is kept in. Threads of one number modulo this share a part.
-const SHARDS: usize = 4;
-
-/// The part the calling thread adds to.
-fn shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    }
-    SHARD.with(|shard| *shard)
-}
 
 /// Upper bounds of buckets.
 #[derive(Debug)]
@@ -27,6 +18,8 @@ pub(super) struct Bounds {
     texts: Vec<String>,
     /// In what is counted: whole nanoseconds, bytes, or kilobytes a second.
     counted: Vec<u64>,
+    /// For each cell of values, how many bounds lie below all of it.
+    below: Vec<u16>,
     /// Counted units in an exported one.
     scale: f64,
 }
@@ -42,18 +35,48 @@ impl Bounds {
     pub fn scaled(bounds: &[f64], scale: f64) -> Arc<Self> {
         // A float's product may miss the whole number meant by its last bit.
         let counted = bounds.iter().map(|b| (b * scale + 1e-6).floor() as u64);
+        let counted: Vec<u64> = counted.collect();
         let texts = bounds.iter().map(f64::to_string);
+        let below = |cell| counted.partition_point(|&bound| bound < first_of(cell)) as u16;
         Arc::new(Self {
             texts: texts.chain(["+Inf".to_owned()]).collect(),
-            counted: counted.collect(),
+            below: (0..CELLS).map(below).collect(),
+            counted,
             scale,
         })
+    }
+
+    /// How many bounds lie below `value`, which is the number of its bucket.
+    fn below(&self, value: u64) -> usize {
+        let mut below = usize::from(self.below[cell_of(value)]);
+        // Of 25 bounds a decade, one at most.
+        while self.counted.get(below).is_some_and(|&bound| bound < value) {
+            below += 1;
+        }
+        below
     }
 
     /// As they are exported, and +Inf.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.texts.iter().map(String::as_str)
     }
+}
+
+/// Parts of an octave, a power of two, that values are sorted into first.
+const PARTS: u32 = 5;
+/// Those of all octaves; values below the first that has as many are cells of their own.
+const CELLS: usize = ((u64::BITS - PARTS + 1) as usize) << PARTS;
+
+/// The cell of a value.
+fn cell_of(value: u64) -> usize {
+    let octave = value.checked_ilog2().unwrap_or(0).max(PARTS) - PARTS;
+    ((octave as usize) << PARTS) + (value >> octave) as usize
+}
+
+/// The least value of a cell.
+fn first_of(cell: usize) -> u64 {
+    let octave = (cell >> PARTS).saturating_sub(1);
+    ((cell - (octave << PARTS)) as u64) << octave
 }
 
 /// Bounds from 10^`from` to 10^`to`, `each` a decade at equal ratios, to four digits.
@@ -75,6 +98,7 @@ pub(super) struct Buckets {
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct Shard {
     /// Observations by bucket; the last is for those beyond all bounds.
     counts: Box<[AtomicU64]>,
@@ -127,10 +151,11 @@ impl HistogramFn for Buckets {
     fn record(&self, value: f64) {
         // To the nearest: a time of up to 13 days is to the nanosecond what was measured.
         let value = (value * self.bounds.scale + 0.5) as u64;
-        let bucket = self.bounds.counted.partition_point(|&bound| bound < value);
-        let shard = &self.shards[shard()];
-        shard.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        shard.sum.fetch_add(value, Ordering::Relaxed);
+        let bucket = self.bounds.below(value);
+        let number = shard();
+        let shard = &self.shards[number];
+        add(&shard.counts[bucket], number, 1);
+        add(&shard.sum, number, value);
     }
 }
 
@@ -153,6 +178,27 @@ mod tests {
         let seconds = Bounds::seconds(&bounds);
         assert_eq!(seconds.counted[..3], [1000, 1096, 1202]);
         assert_eq!(seconds.counted[175], 10_000_000_000);
+    }
+
+    #[test]
+    fn every_value_is_in_the_cell_that_begins_at_or_below_it_and_its_bucket_is_found() {
+        let bounds = Bounds::seconds(&decades(-6, 1, 25));
+        let fine = Bounds::scaled(
+            &(1..=BUCKETS_MAX).map(|i| i as f64).collect::<Vec<_>>(),
+            1.0,
+        );
+        let near = |value: u64| [value.saturating_sub(1), value, value.saturating_add(1)];
+        let powers = (0..64).flat_map(|bit| near(1 << bit));
+        let values = powers.chain(bounds.counted.iter().copied().flat_map(near));
+        for value in values.chain(0..2000).chain([u64::MAX]) {
+            let cell = cell_of(value);
+            assert!(cell < CELLS && first_of(cell) <= value, "{value}");
+            assert!(cell + 1 == CELLS || first_of(cell + 1) > value, "{value}");
+            for bounds in [&bounds, &fine] {
+                let searched = bounds.counted.partition_point(|&bound| bound < value);
+                assert_eq!(bounds.below(value), searched, "{value}");
+            }
+        }
     }
 
     #[test]

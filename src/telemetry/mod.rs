@@ -18,6 +18,7 @@ mod observed;
 mod process;
 mod rate_limited;
 mod readiness;
+mod shards;
 mod text;
 
 pub use clock::{Stage, StageClock, Stages, Stamp};

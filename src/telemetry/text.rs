@@ -56,6 +56,15 @@ impl Samples<'_> {
         let _ = writeln!(self.page, "{} {value}", self.name);
     }
 
+    /// A sample with labels, or with none.
+    pub(super) fn counter(&mut self, labels: Labels<'_>, value: u64) {
+        if labels.is_empty() {
+            let _ = writeln!(self.page, "{} {value}", self.name);
+        } else {
+            self.sample(labels, value);
+        }
+    }
+
     /// A sample with labels.
     pub(super) fn sample(&mut self, labels: Labels<'_>, value: impl Display) {
         self.page.push_str(self.name);
