@@ -356,7 +356,8 @@ fn each_session_has_one_line_of_json_when_it_ends_and_no_secret_is_in_it() {
     };
     let stages = stages_of(ended);
     let told = reply.elapsed_ns.unwrap() as f64 / 1e9;
-    assert!(stages.iter().sum::<f64>() <= told, "{stages:?} of {told}");
+    let sum = stages.iter().sum::<f64>();
+    assert!((sum - told).abs() < 1e-9, "{stages:?} of {told}");
     let read = &failed["span"];
     assert_eq!(
         (&read["client"], &read["needle"], &failed["result"]),
