@@ -298,8 +298,8 @@ impl Connection {
     }
 
     fn answered(&self, count: usize) {
-        self.unanswered
-            .set(self.unanswered.get().saturating_sub(count));
+        let count = count.min(self.unanswered.get());
+        self.unanswered.set(self.unanswered.get() - count);
         let target = &self.node.target;
         target.unanswered.fetch_sub(count as u64, Ordering::SeqCst);
     }
