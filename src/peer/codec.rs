@@ -14,7 +14,7 @@ use super::message::{
     ServedVolume, TEXT_BYTES_MAX, VOLUMES_MAX, Volumes,
 };
 use crate::error::{Code, Error};
-use crate::protocol::decode::limited;
+use crate::protocol::decode::{MORE_FOLLOWS, limited};
 use crate::protocol::frame::{self, FrameError, Next};
 
 /// The largest payload of a frame until the Welcome, bytes: a stranger takes no memory.
@@ -230,11 +230,10 @@ fn volumes(message: &Volumes) -> Result<(), String> {
 
 /// The name of a payload's type, once it is known to be one message and nothing else.
 fn kind(payload: &[u8]) -> Result<String, DecodeError> {
-    let mut rest = payload;
-    let Head { kind, .. } = limited(&mut rest).map_err(|e| malformed(payload, "the frame", &e))?;
-    if !rest.is_empty() {
-        let why = format!("{} bytes follow the message", rest.len());
-        return Err(malformed(payload, shown(&kind), &why));
+    let head = limited(payload);
+    let (Head { kind, .. }, more) = head.map_err(|e| malformed(payload, "the frame", &e))?;
+    if more {
+        return Err(malformed(payload, shown(&kind), &MORE_FOLLOWS));
     }
     Ok(kind)
 }
@@ -248,7 +247,7 @@ struct Body<'a> {
 impl Body<'_> {
     fn read<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         match limited(self.payload) {
-            Ok(Envelope { data, .. }) => Ok(data),
+            Ok((Envelope { data, .. }, _)) => Ok(data),
             Err(error) => Err(malformed(self.payload, &self.kind, &error)),
         }
     }
@@ -293,7 +292,7 @@ struct MaybeId {
 }
 
 fn find_id(payload: &[u8]) -> Option<u64> {
-    let Envelope { data, .. }: Envelope<MaybeId> = limited(payload).ok()?;
+    let (Envelope { data, .. }, _): (Envelope<MaybeId>, _) = limited(payload).ok()?;
     data.id
 }
 

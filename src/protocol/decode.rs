@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 use rmp_serde::Deserializer;
 use serde::Deserialize as DeserializeDerive;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::message::Request;
 use crate::error::{Code, Error};
@@ -40,18 +42,27 @@ impl Request {
     /// longer than [`NAME_BYTES_MAX`] or [`TEXT_BYTES_MAX`], MALFORMED_MESSAGE for anything else
     /// that does not fit.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
-        let mut rest = payload;
-        let head = limited(&mut rest).map_err(|e| malformed(payload, None, &e))?;
-        let Lenient(Head { kind, .. }): Lenient<Head> = head;
-        if !rest.is_empty() {
-            let why = format!("{} bytes follow the message", rest.len());
-            return Err(malformed(payload, Some(&kind), &why));
+        let mut kind = None;
+        let mut found = envelope(payload, &mut kind)?;
+        if let (Found::DataBeforeType, Some(_)) = (&found, &kind) {
+            found = envelope(payload, &mut kind)?;
         }
-        let body = Body {
-            payload,
-            kind: &kind,
+        let request = match (found, &kind) {
+            (Found::Request(request), _) => request,
+            (_, Some(Kind::Reply(name))) => {
+                return Err(unsupported(
+                    payload,
+                    &format!("{name} is a reply, not a request"),
+                ));
+            }
+            (_, Some(Kind::Unknown(name))) => {
+                return Err(unsupported(
+                    payload,
+                    &format!("unknown message type {name:?}"),
+                ));
+            }
+            (_, kind) => return Err(malformed(payload, kind.as_ref(), &"it has no data")),
         };
-        let request = body.request()?;
         request.check_texts().map_err(|error| DecodeError {
             error,
             request_id: request.request_id(),
@@ -101,12 +112,40 @@ fn check_text(what: &str, text: Option<&str>, max: usize) -> Result<(), Error> {
     }
 }
 
-pub(crate) fn limited<T: for<'de> Deserialize<'de>>(
-    reader: impl std::io::Read,
-) -> Result<T, rmp_serde::decode::Error> {
-    let mut decoder = Deserializer::new(reader);
+/// Reads what `payload` begins with; also whether anything follows it.
+pub(crate) fn limited<'de, T: Deserialize<'de>>(
+    payload: &'de [u8],
+) -> Result<(T, bool), rmp_serde::decode::Error> {
+    limited_by(PhantomData, payload)
+}
+
+fn limited_by<'de, S: DeserializeSeed<'de>>(
+    seed: S,
+    payload: &'de [u8],
+) -> Result<(S::Value, bool), rmp_serde::decode::Error> {
+    let mut decoder = Deserializer::from_read_ref(payload);
     decoder.set_max_depth(MAX_DEPTH);
-    T::deserialize(&mut decoder)
+    let value = seed.deserialize(&mut decoder)?;
+    // The decoder does not tell how far it has come, but there is not even a marker at the end.
+    let more = match IgnoredAny::deserialize(&mut decoder) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(end)) => {
+            end.kind() != std::io::ErrorKind::UnexpectedEof
+        }
+        _ => true,
+    };
+    Ok((value, more))
+}
+
+/// What is told of a message that does not end where its payload does.
+pub(crate) const MORE_FOLLOWS: &str = "more bytes follow the message";
+
+/// Reads a payload whose type, if it is not `kind`, becomes that.
+fn envelope(payload: &[u8], kind: &mut Option<Kind>) -> Result<Found, DecodeError> {
+    match limited_by(Envelope { kind }, payload) {
+        Ok((found, false)) => Ok(found),
+        Ok((_, true)) => Err(malformed(payload, kind.as_ref(), &MORE_FOLLOWS)),
+        Err(error) => Err(malformed(payload, kind.as_ref(), &error)),
+    }
 }
 
 fn malformed(payload: &[u8], kind: Option<&Kind>, why: &dyn fmt::Display) -> DecodeError {
@@ -120,49 +159,116 @@ fn malformed(payload: &[u8], kind: Option<&Kind>, why: &dyn fmt::Display) -> Dec
     }
 }
 
-/// A payload whose type is known: the second, and last, look at its bytes.
-struct Body<'a> {
-    payload: &'a [u8],
-    kind: &'a Kind,
+fn unsupported(payload: &[u8], why: &str) -> DecodeError {
+    DecodeError {
+        error: Error::new(Code::UnsupportedMessage, why),
+        request_id: find_request_id(payload),
+    }
 }
 
-impl Body<'_> {
-    fn request(&self) -> Result<Request, DecodeError> {
-        match self.kind {
-            Kind::StartRead => self.read().map(Request::StartRead),
-            Kind::CompleteRead => self.read().map(Request::CompleteRead),
-            Kind::GetCapabilities => self.read().map(Request::GetCapabilities),
-            Kind::Ping => self.read().map(Request::Ping),
-            Kind::AttachPool => self.read().map(Request::AttachPool),
-            Kind::Reply(name) => {
-                Err(self.unsupported(&format!("{name} is a reply, not a request")))
-            }
-            Kind::Unknown(name) => Err(self.unsupported(&format!("unknown message type {name:?}"))),
-        }
-    }
+/// `type` and `data`, as a map or as an array.
+struct Envelope<'a> {
+    /// The type, as soon as it is known: then the data can be read, and errors can tell it.
+    kind: &'a mut Option<Kind>,
+}
 
-    fn read<T: for<'de> Deserialize<'de>>(&self) -> Result<T, DecodeError> {
-        let Lenient(Data {
-            data: Lenient(data),
-            ..
-        }) = limited(self.payload).map_err(|e| malformed(self.payload, Some(self.kind), &e))?;
-        Ok(data)
-    }
-
-    fn unsupported(&self, why: &str) -> DecodeError {
-        DecodeError {
-            error: Error::new(Code::UnsupportedMessage, why),
-            request_id: find_request_id(self.payload),
-        }
-    }
+/// What an envelope holds.
+enum Found {
+    Request(Request),
+    /// Data of a type that is no request's.
+    Other,
+    /// They come in the other order than nearly everybody's, and have to be looked at again.
+    DataBeforeType,
 }
 
 #[derive(DeserializeDerive)]
-struct Head {
-    #[serde(rename = "type")]
-    kind: Kind,
-    #[serde(rename = "data")]
-    _data: IgnoredAny,
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Type,
+    Data,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for Envelope<'_> {
+    type Value = Found;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> Result<Found, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Envelope<'_> {
+    type Value = Found;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map or an array of type and data")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found, A::Error> {
+        let known = self.kind.is_some();
+        let (mut types, mut found) = (0, None);
+        while let Some(field) = map.next_key()? {
+            match field {
+                Field::Type if types > 0 => return Err(A::Error::duplicate_field("type")),
+                Field::Type => {
+                    types += 1;
+                    let kind = map.next_value()?;
+                    self.kind.get_or_insert(kind);
+                }
+                Field::Data if found.is_some() => return Err(A::Error::duplicate_field("data")),
+                Field::Data => {
+                    found = Some(match &self.kind {
+                        Some(kind) => map.next_value_seed(kind)?,
+                        None => {
+                            map.next_value::<IgnoredAny>()?;
+                            Found::DataBeforeType
+                        }
+                    });
+                }
+                Field::Other => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        if types == 0 && !known {
+            return Err(A::Error::missing_field("type"));
+        }
+        found.ok_or_else(|| A::Error::missing_field("data"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Found, A::Error> {
+        let kind = seq.next_element()?;
+        let kind = self
+            .kind
+            .insert(kind.ok_or_else(|| A::Error::missing_field("type"))?);
+        let found = seq.next_element_seed(&*kind)?;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        found.ok_or_else(|| A::Error::missing_field("data"))
+    }
+}
+
+/// Reads the data of this type.
+impl<'de> DeserializeSeed<'de> for &Kind {
+    type Value = Found;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> Result<Found, D::Error> {
+        fn read<'de, T, D>(d: D, request: impl FnOnce(T) -> Request) -> Result<Found, D::Error>
+        where
+            T: Deserialize<'de>,
+            D: serde::Deserializer<'de>,
+        {
+            Lenient::deserialize(d).map(|Lenient(data)| Found::Request(request(data)))
+        }
+        match self {
+            Kind::StartRead => read(d, Request::StartRead),
+            Kind::CompleteRead => read(d, Request::CompleteRead),
+            Kind::GetCapabilities => read(d, Request::GetCapabilities),
+            Kind::Ping => read(d, Request::Ping),
+            Kind::AttachPool => read(d, Request::AttachPool),
+            Kind::Reply(_) | Kind::Unknown(_) => {
+                IgnoredAny::deserialize(d).map(|IgnoredAny| Found::Other)
+            }
+        }
+    }
 }
 
 #[derive(DeserializeDerive)]
@@ -174,10 +280,13 @@ struct Data<T> {
 }
 
 fn find_request_id(payload: &[u8]) -> Option<u64> {
-    let Lenient(Data {
-        data: Lenient(MaybeId(id)),
-        ..
-    }) = limited(payload).ok()?;
+    let (
+        Lenient(Data {
+            data: Lenient(MaybeId(id)),
+            ..
+        }),
+        _,
+    ) = limited(payload).ok()?;
     id
 }
 

@@ -206,6 +206,35 @@ fn garbage_nothing_and_trailing_bytes_are_malformed() {
 }
 
 #[test]
+fn an_envelope_that_lacks_a_part_or_has_one_twice_is_malformed() {
+    let of = |parts: &[&[u8]]| {
+        let mut map = vec![0x80 | parts.len() as u8];
+        parts.iter().for_each(|part| map.extend_from_slice(part));
+        map
+    };
+    let (kind, data) = (
+        b"\xa4type\xa4Ping".as_slice(),
+        b"\xa4data\x81\xactimestamp_ns\x05".as_slice(),
+    );
+    for order in [[kind, data], [data, kind]] {
+        assert!(Request::decode(&of(&order)).is_ok());
+    }
+    for parts in [
+        vec![kind],
+        vec![data],
+        vec![kind, kind, data],
+        vec![data, kind, kind],
+        vec![kind, data, data],
+        vec![data, data, kind],
+    ] {
+        assert_eq!(code(&of(&parts)), Code::MalformedMessage, "{parts:x?}");
+    }
+    for array in [b"\x90".as_slice(), b"\x91\xa4Ping"] {
+        assert_eq!(code(array), Code::MalformedMessage);
+    }
+}
+
+#[test]
 fn every_truncation_of_a_request_is_malformed() {
     for (name, bytes) in vectors("go_requests") {
         for end in 0..bytes.len() {

@@ -330,7 +330,7 @@ impl Response {
     /// # Errors
     /// When the payload is no reply.
     pub fn decode(payload: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
-        limited(payload)
+        limited(payload).map(|(reply, _)| reply)
     }
 
     /// Appends the reply to `out` as a frame.
