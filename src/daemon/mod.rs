@@ -1,6 +1,7 @@
 //! What both daemons, engine and target, are made of: memory, threads, signals, and the reasons
 //! for which they do not start.
 
+mod boxed;
 pub mod pages;
 mod signals;
 mod worker;
@@ -8,6 +9,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 
+pub use boxed::boxed;
 pub use signals::Signals;
 pub use worker::WorkerThread;
 

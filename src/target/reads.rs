@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, Out};
 use super::lent::Loan;
+use crate::daemon::boxed;
 use crate::error::{Code, Error, Result};
 use crate::peer::codec::encode;
 use crate::peer::message::{Data, Facts, FromTarget, Leased, Read, TooLong};
@@ -44,7 +45,7 @@ impl Connection {
             return metrics.operation(operation, Err(Code::ShuttingDown), Duration::ZERO);
         }
         let connection = Rc::clone(self);
-        tokio_uring::spawn(async move {
+        tokio_uring::spawn(boxed(|| async move {
             let begun = Stamp::now();
             let clock = StageClock::new(begun);
             let serving = async {
@@ -71,7 +72,7 @@ impl Connection {
                 who.series.counts.errors.increment(1);
                 connection.fail(read.id, &error);
             }
-        });
+        }));
     }
 
     async fn lend(self: &Rc<Self>, read: &Read, clock: &StageClock, begun: Stamp) -> Result<()> {
