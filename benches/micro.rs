@@ -12,7 +12,10 @@ use rdma_engine::protocol::message::{StartRead, StartReadResponse};
 use rdma_engine::protocol::{Request, Response};
 use rdma_engine::session::{Came, ClientKey, Held, Opening, SessionId, Sessions};
 use rdma_engine::source::Transport;
-use rdma_engine::telemetry::{ClientSeries, Identity, Stages};
+use rdma_engine::telemetry::{
+    ClientSeries, Identity, Journal, Landing, Metrics, MetricsSettings, Stage, StageClock, Stages,
+    Stamp,
+};
 
 fn codec(c: &mut Criterion) {
     let mut frame = Vec::new();
@@ -88,7 +91,6 @@ fn sessions(c: &mut Criterion) {
             crc: 0,
             came: Came {
                 transport: Transport::Local,
-                took: Duration::from_micros(1),
                 stages: Stages::default(),
             },
         }
@@ -129,5 +131,32 @@ fn sessions(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec, checksum, allocator, sessions);
+/// What counting costs a read from the page cache and its CompleteRead, in warm caches.
+fn telemetry(c: &mut Criterion) {
+    c.bench_function("telemetry/a look at the clock", |b| b.iter(Stamp::now));
+    let journal = Journal::new(Arc::new(Metrics::new(&MetricsSettings::default())));
+    let mut nanos = 1_u32;
+    c.bench_function("telemetry/a read and its CompleteRead", |b| {
+        b.iter(|| {
+            nanos = nanos.wrapping_mul(48_271) % 0x7fff_ffff;
+            let time = Duration::from_nanos(u64::from(nanos % 5000));
+            let begun = Stamp::now();
+            let clock = StageClock::new(begun);
+            for stage in [Stage::Submit, Stage::Transport, Stage::Verify, Stage::Reply] {
+                clock.lap(stage, Stamp::now());
+            }
+            let landing = Landing {
+                transport: Transport::Local,
+                bytes: 4096,
+                completion: u64::from(nanos % 5000),
+                client: 0,
+                volume: 0,
+            };
+            journal.answered(landing, clock.stages());
+            journal.completed(time, Stamp::now().since(begun));
+        });
+    });
+}
+
+criterion_group!(benches, codec, checksum, allocator, sessions, telemetry);
 criterion_main!(benches);

@@ -9,21 +9,22 @@ use crate::session::{Ended, Held, SessionId};
 use crate::telemetry::RateLimited;
 
 impl Engine {
-    /// Ends a session and frees its buffer, whatever the client says of it. It was asked to `now`.
+    /// Ends a session and frees its buffer, whatever the client says of it. Returns the reply, and
+    /// the session's age, which is to be counted once it is given.
     ///
     /// # Errors
     /// SESSION_NOT_FOUND or SESSION_EXPIRED.
     pub fn complete_read(
         &self,
         request: &CompleteRead,
-        now: Instant,
-    ) -> Result<CompleteReadResponse> {
+    ) -> Result<(CompleteReadResponse, Duration)> {
         let id = request.session_id.parse().map_err(|_| {
             Error::new(
                 Code::SessionNotFound,
                 "session_id is not the id of any session",
             )
         })?;
+        let now = Instant::now();
         let (held, ended) = self.sessions.complete(id, now)?;
         let message = self.disagreement(request, &ended, &held);
         let result = match (&message, request.success) {
@@ -31,13 +32,13 @@ impl Engine {
             (None, true) => "completed",
             (None, false) => "not used",
         };
-        self.ended(&ended, now, result);
-        Ok(CompleteReadResponse {
+        let response = CompleteReadResponse {
             success: message.is_none(),
             server_crc: Some(held.crc),
             message,
             request_id: None,
-        })
+        };
+        Ok((response, ended.tell(now, result)))
     }
 
     /// Frees the buffer of a session whose reply could not be delivered.
@@ -45,7 +46,8 @@ impl Engine {
         // It may have expired meanwhile, which comes to the same.
         let now = Instant::now();
         if let Ok((_, ended)) = self.sessions.complete(session, now) {
-            self.ended(&ended, now, "not delivered");
+            let age = ended.tell(now, "not delivered");
+            self.metrics.session_ended(age);
         }
     }
 

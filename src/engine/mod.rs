@@ -20,7 +20,9 @@ use crate::peer::{Links, PeerSettings, PeerStatus};
 use crate::pool::Pool;
 use crate::session::{Clients, Ended, Opening, SessionError, Sessions};
 use crate::source::{Reader, Volumes};
-use crate::telemetry::{Live, Metrics, Observe, Observed, PoolState, RateLimited, VolumesCounted};
+use crate::telemetry::{
+    Journal, Live, Metrics, Observe, Observed, PoolState, RateLimited, VolumesCounted,
+};
 use crate::uring::Rings;
 use crate::verbs::Adapter;
 
@@ -94,6 +96,8 @@ pub struct Worker {
     pub reader: Reader,
     /// Its links to the peers.
     pub links: Rc<Links>,
+    /// What it counts of reads that were answered.
+    pub journal: Journal,
     /// The counters of volumes it has read.
     volumes_counted: VolumesCounted,
 }
@@ -150,8 +154,11 @@ impl Engine {
         self.metrics
             .sessions_expired
             .increment(expired.len() as u64);
+        let ended = |session: &Ended, result| {
+            self.metrics.session_ended(session.tell(now, result));
+        };
         for session in &expired {
-            self.ended(session, now, "expired");
+            ended(session, "expired");
         }
         for client in self
             .clients
@@ -159,7 +166,7 @@ impl Engine {
         {
             let (held, waited_for) = self.sessions.reclaim(client);
             for session in &held {
-                self.ended(session, now, "reclaimed");
+                ended(session, "reclaimed");
             }
             let reclaimed = held.len() + waited_for;
             if reclaimed > 0 {
@@ -175,34 +182,6 @@ impl Engine {
                 }
             }
         }
-    }
-
-    /// A session is over, because of `result`: the one line a session has in the log.
-    fn ended(&self, session: &Ended, now: Instant, result: &str) {
-        let age = now.saturating_duration_since(session.since);
-        self.metrics.session_ended(age);
-        let Opening {
-            client,
-            volume,
-            needle,
-        } = &session.opening;
-        let [buffer_wait, submit, transport, verify, reply] = session.came.stages;
-        tracing::debug!(
-            session = %session.short,
-            client = client.name,
-            volume,
-            needle = format_args!("{needle:x}"),
-            transport = session.came.transport.as_str(),
-            bytes = session.transfer_size,
-            buffer_wait_seconds = buffer_wait.as_secs_f64(),
-            submit_seconds = submit.as_secs_f64(),
-            transport_seconds = transport.as_secs_f64(),
-            verify_seconds = verify.as_secs_f64(),
-            reply_seconds = reply.as_secs_f64(),
-            age_seconds = age.as_secs_f64(),
-            result,
-            "session ended"
-        );
     }
 
     /// The most bytes one read may land.
@@ -253,6 +232,7 @@ impl Worker {
     /// A worker of `engine` that reads with `reader` and over `links`.
     pub fn new(engine: Arc<Engine>, reader: Reader, links: Rc<Links>) -> Rc<Self> {
         Rc::new(Self {
+            journal: Journal::new(Arc::clone(&engine.metrics)),
             engine,
             reader,
             links,
@@ -291,6 +271,37 @@ impl Observe for Engine {
 
     fn sessions(&self) -> Vec<Live> {
         self.sessions.live(Instant::now())
+    }
+}
+
+impl Ended {
+    /// Tells of the session the one line it has in the log: it is over `now`, because of `result`.
+    /// Returns its age.
+    fn tell(&self, now: Instant, result: &str) -> Duration {
+        let age = now.saturating_duration_since(self.since);
+        let Opening {
+            client,
+            volume,
+            needle,
+        } = &self.opening;
+        let [buffer_wait, submit, transport, verify, reply] = self.came.stages.times();
+        tracing::debug!(
+            session = %self.short,
+            client = client.name,
+            volume,
+            needle = format_args!("{needle:x}"),
+            transport = self.came.transport.as_str(),
+            bytes = self.transfer_size,
+            buffer_wait_seconds = buffer_wait.as_secs_f64(),
+            submit_seconds = submit.as_secs_f64(),
+            transport_seconds = transport.as_secs_f64(),
+            verify_seconds = verify.as_secs_f64(),
+            reply_seconds = reply.as_secs_f64(),
+            age_seconds = age.as_secs_f64(),
+            result,
+            "session ended"
+        );
+        age
     }
 }
 

@@ -14,14 +14,14 @@ use crate::protocol::message::{StartRead, StartReadResponse};
 use crate::session::{Came, ClientKey, Held, Opening, SessionId};
 use crate::source::remote::{Place, Remote};
 use crate::source::{Landed, Transport, Wanted, local};
-use crate::telemetry::{Identity, Named, RateLimited, Stage, StageClock, Stages, Stamp};
+use crate::telemetry::{Identity, Landing, Named, RateLimited, Stage, StageClock, Stages, Stamp};
 use crate::verbs::RemoteMemory;
 use crate::volume::Volume;
 
 impl Worker {
     /// Serves a StartRead of `client`, the process called `who`, whose time `clock` divides among
-    /// its stages. Returns the reply, and the session that is lost if the reply can not be
-    /// delivered.
+    /// its stages. Returns the reply, which is counted as given, and the session that is lost if it
+    /// can not be delivered.
     ///
     /// May be dropped at any await: the place, the buffer and the I/O in flight see to
     /// themselves.
@@ -49,8 +49,10 @@ impl Worker {
             verify_seconds = Empty,
             reply_seconds = Empty,
         );
+        // Cloned first: what could panic while there is a future has it moved, all of its size.
+        let around = span.clone();
         self.read_in(&span, client, who, request, clock)
-            .instrument(span.clone())
+            .instrument(around)
             .await
     }
 
@@ -94,8 +96,14 @@ impl Worker {
                 })?;
 
         clock.lap(Stage::Verify, Stamp::now());
-        self.count(request, &landed, who);
         let transfer_size = landed.data.len() as u64;
+        let landing = Landing {
+            transport: landed.transport,
+            bytes: transfer_size,
+            completion: u64::try_from(landed.completion.as_nanos()).unwrap_or(u64::MAX),
+            client: who.series.number,
+            volume: self.volume_number(request),
+        };
         let lease = landed.buffer.lease();
         let mut reply = StartReadResponse {
             local_key: engine.network.adapter.as_ref().map_or(0, |adapter| {
@@ -115,18 +123,20 @@ impl Worker {
         clock.lap(Stage::Reply, Stamp::now());
         let stages = clock.stages();
         describe(span, Some(landed.transport), &stages);
-        let session = admission.hold(Held {
+        let held = Held {
             lease,
             transfer_size,
             crc: landed.crc,
             came: Came {
                 transport: landed.transport,
-                took: stages.iter().sum(),
                 stages,
             },
-        })?;
+        };
+        let session = admission.hold(held);
+        let session = session.inspect_err(|_| engine.metrics.landed(&landing))?;
+        self.journal.answered(landing, stages);
         reply.session_id = session.to_string();
-        engine.metrics.pool_leases.increment(1);
+        reply.elapsed_ns = u64::try_from(stages.total().as_nanos()).ok();
         tracing::trace!(bytes = transfer_size, "landed");
         Ok((reply, session))
     }
@@ -170,7 +180,7 @@ impl Worker {
         let here = place.peer.is_none() && (volumes.knows(id) || !self.links.serve(id));
         if here {
             let read = async |volume: &Volume| {
-                self.engine.metrics.attempt(Transport::Local);
+                self.journal.attempted();
                 local::read(&self.reader, volume, &wanted, deadline, clock).await
             };
             match volumes.read(id, place.collection, read).await {
@@ -191,16 +201,15 @@ impl Worker {
         remote.read(place, &wanted, deadline, clock).await
     }
 
-    /// Counts a read that landed, under its client and its volume. Memory that a client names is
-    /// of no volume, whatever number it gives.
-    fn count(&self, request: &StartRead, landed: &Landed, who: &Named) {
+    /// The number of the series the read is counted under. Memory that a client names is of no
+    /// volume, whatever number it gives.
+    fn volume_number(&self, request: &StartRead) -> u32 {
         let metrics = &self.engine.metrics;
-        let volume = if names_memory(request) {
-            metrics.volumes.other()
-        } else {
-            self.volumes_counted.get(request.volume_id, metrics)
-        };
-        metrics.landed(landed, &who.series, &volume);
+        if names_memory(request) {
+            return metrics.volumes.other().number;
+        }
+        let counted = &self.volumes_counted;
+        counted.with(request.volume_id, metrics, |series| series.number)
     }
 }
 
@@ -222,7 +231,8 @@ fn describe(span: &Span, transport: Option<Transport>, stages: &Stages) {
     if span.is_disabled() {
         return;
     }
-    let [buffer_wait, submit, transport_time, verify, reply] = stages.map(|s| s.as_secs_f64());
+    let [buffer_wait, submit, transport_time, verify, reply] =
+        stages.times().map(|s| s.as_secs_f64());
     if let Some(transport) = transport {
         span.record("transport", transport.as_str());
     }

@@ -11,19 +11,20 @@ use super::descriptor::write_with_pool;
 use super::link::{Link, Links};
 use super::listener::Accepted;
 use super::outbox::{Reply, Ticket};
+use crate::daemon::boxed;
 use crate::engine::Worker;
 use crate::error::{Code, Error, Result};
 use crate::protocol::frame::{Next, next_frame};
-use crate::protocol::message::{StartRead, StartReadResponse};
+use crate::protocol::message::{CompleteRead, CompleteReadResponse, StartRead, StartReadResponse};
 use crate::protocol::{Request, Response};
 use crate::session::{ClientKey, SessionId};
-use crate::telemetry::{Operation, RateLimited, StageClock, Stamp};
+use crate::telemetry::{Operation, RateLimited, StageClock, Stamp, Tick};
 
 /// Bytes a connection's receive buffer has to begin with, and goes back to after a large frame.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// How long a connection's requests are served before others get a turn.
-const TURN: Duration = Duration::from_millis(1);
+/// How long a connection's requests are served before others get a turn, in nanoseconds.
+const TURN_NANOS: u64 = 1_000_000;
 
 /// Serves a connection until the client, or the engine, ends it.
 pub async fn serve(worker: Rc<Worker>, links: Rc<Links>, accepted: Accepted) {
@@ -183,38 +184,37 @@ impl Receiver<'_> {
     /// how many the next frame needs.
     async fn serve_frames(&self, bytes: &[u8]) -> Result<(usize, usize)> {
         let mut consumed = 0;
-        let mut turn_began = Instant::now();
+        let mut turn_began = Tick::now();
+        // When the one before was answered: that is when the next one begins.
+        let mut answered = None;
         loop {
             let rest = bytes.get(consumed..).unwrap_or_default();
             match next_frame(rest).map_err(|e| Error::new(Code::MessageTooLarge, e.to_string()))? {
                 Next::Need(bytes) => return Ok((consumed, bytes)),
                 Next::Frame(payload, length) => {
                     while !self.link.outbox.borrow().has_room() && !self.link.is_closed() {
+                        answered = None;
                         self.link.room.notified().await;
                     }
-                    let mut begun = Stamp::now();
-                    if begun.instant().saturating_duration_since(turn_began) >= TURN {
+                    let mut begun = answered.unwrap_or_else(Tick::now);
+                    if begun.nanos_since(turn_began) >= TURN_NANOS {
                         tokio::task::yield_now().await;
-                        begun = Stamp::now();
-                        turn_began = begun.instant();
+                        begun = Tick::now();
+                        turn_began = begun;
                     }
-                    self.serve_frame(payload, begun).await;
+                    answered = self.serve_frame(payload, begun.into()).await;
                     consumed += length;
                 }
             }
         }
     }
 
-    async fn serve_frame(&self, payload: &[u8], begun: Stamp) {
+    /// Serves a request; returns when it was answered, if it was at once and that was measured.
+    async fn serve_frame(&self, payload: &[u8], begun: Stamp) -> Option<Tick> {
         let engine = &self.worker.engine;
         let (operation, request_id, result) = match Request::decode(payload) {
             Ok(Request::StartRead(request)) => return self.start_read(request, begun).await,
-            Ok(Request::CompleteRead(r)) => {
-                let result = engine
-                    .complete_read(&r, begun.instant())
-                    .map(Response::CompleteReadResponse);
-                (Operation::CompleteRead, r.request_id, result)
-            }
+            Ok(Request::CompleteRead(request)) => return self.complete_read(&request, begun),
             Ok(Request::Ping(r)) => {
                 self.hear(r.client_id.as_deref());
                 let reply = Response::Pong(engine.ping(&r));
@@ -241,7 +241,13 @@ impl Receiver<'_> {
             session: None,
             with_pool,
         });
-        self.answer(operation, request_id, begun).give(reply);
+        self.answer(operation, request_id, begun).give(reply)
+    }
+
+    fn complete_read(&self, request: &CompleteRead, begun: Stamp) -> Option<Tick> {
+        let completed = self.worker.engine.complete_read(request);
+        let answer = self.answer(Operation::CompleteRead, request.request_id, begun);
+        answer.give_completed(completed)
     }
 
     /// The client says, or does not, who it is.
@@ -253,14 +259,14 @@ impl Receiver<'_> {
 
     /// A read that is done at once (from the page cache, with room in the pool) is answered at
     /// once; another goes on beside the connection, which serves its next request meanwhile.
-    async fn start_read(&self, request: StartRead, begun: Stamp) {
+    async fn start_read(&self, request: StartRead, begun: Stamp) -> Option<Tick> {
         let answer = self.answer(Operation::StartRead, request.request_id, begun);
         let (worker, client) = (Rc::clone(self.worker), self.client);
         let link = Rc::clone(self.link);
-        let mut read = Box::pin(async move {
+        let mut read = boxed(|| async move {
             let (who, clock) = (&link.identity, StageClock::new(begun));
             let (response, session) = worker.start_read(client, who, &request, &clock).await?;
-            Ok((response, session, clock))
+            Ok((response, session, clock.last()))
         });
         match poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
             Poll::Ready(result) => answer.give_read(result),
@@ -268,10 +274,11 @@ impl Receiver<'_> {
                 let link = Rc::clone(self.link);
                 tokio_uring::spawn(async move {
                     tokio::select! {
-                        result = read => answer.give_read(result),
+                        result = read => { answer.give_read(result); }
                         () = link.gone() => {}
                     }
                 });
+                None
             }
         }
     }
@@ -308,52 +315,71 @@ struct Answer {
     begun: Stamp,
 }
 
-/// A read's reply, the session that depends on it, and where its time went.
-type Read = (StartReadResponse, SessionId, StageClock);
+/// A read's reply, the session that depends on it, and when it was made.
+type Read = (StartReadResponse, SessionId, Stamp);
 
 impl Answer {
-    fn give(mut self, result: Result<Reply>) {
-        if let Some(ticket) = self.ticket.take() {
-            self.send(ticket, result, self.begun.elapsed());
-        }
-    }
-
-    fn give_read(mut self, result: Result<Read>) {
-        let Some(ticket) = self.ticket.take() else {
-            return;
-        };
-        // The reply's stage has just ended.
-        let now = match &result {
-            Ok((.., clock)) => clock.last(),
-            Err(_) => Stamp::now(),
-        };
-        let elapsed = now.since(self.begun);
-        let reply = result.map(|(mut response, session, clock)| {
-            let metrics = &self.worker.engine.metrics;
-            metrics.read_answered(response.transfer_size, elapsed, &clock.stages());
-            response.elapsed_ns = u64::try_from(elapsed.as_nanos()).ok();
-            Reply {
-                response: Response::StartReadResponse(response),
-                session: Some(session),
-                with_pool: false,
+    /// Gives the answer; returns when that was, if it was measured.
+    fn give(mut self, result: Result<Reply>) -> Option<Tick> {
+        let ticket = self.ticket.take()?;
+        let now = Stamp::now();
+        match result {
+            Ok(reply) => {
+                let (metrics, elapsed) = (&self.worker.engine.metrics, now.since(self.begun));
+                metrics.operation(self.operation, Ok(()), elapsed);
+                self.send(ticket, reply);
             }
-        });
-        self.send(ticket, reply, elapsed);
+            Err(error) => self.fail(ticket, &error, now),
+        }
+        now.tick()
     }
 
-    fn send(&self, ticket: Ticket, result: Result<Reply>, elapsed: Duration) {
-        let label = result.as_ref().map(|_| ()).map_err(|e| e.code);
-        let metrics = &self.worker.engine.metrics;
-        metrics.operation(self.operation, label, elapsed);
-        if label.is_err() {
-            let who = self.link.identity.get(&metrics.clients);
-            who.series.counts.errors.increment(1);
-        }
-        let reply = result.unwrap_or_else(|error| Reply {
-            response: Response::error(&error),
+    fn give_read(mut self, result: Result<Read>) -> Option<Tick> {
+        let (response, session, made) = match result {
+            Ok(read) => read,
+            Err(error) => return self.give(Err(error)),
+        };
+        let ticket = self.ticket.take()?;
+        let reply = Reply {
+            response: Response::StartReadResponse(response),
+            session: Some(session),
+            with_pool: false,
+        };
+        self.send(ticket, reply);
+        made.tick()
+    }
+
+    fn give_completed(mut self, result: Result<(CompleteReadResponse, Duration)>) -> Option<Tick> {
+        let (response, age) = match result {
+            Ok(completed) => completed,
+            Err(error) => return self.give(Err(error)),
+        };
+        let ticket = self.ticket.take()?;
+        let now = Stamp::now();
+        self.worker.journal.completed(age, now.since(self.begun));
+        let reply = Reply {
+            response: Response::CompleteReadResponse(response),
             session: None,
             with_pool: false,
-        });
+        };
+        self.send(ticket, reply);
+        now.tick()
+    }
+
+    fn fail(&self, ticket: Ticket, error: &Error, now: Stamp) {
+        let metrics = &self.worker.engine.metrics;
+        metrics.operation(self.operation, Err(error.code), now.since(self.begun));
+        let who = self.link.identity.get(&metrics.clients);
+        who.series.counts.errors.increment(1);
+        let reply = Reply {
+            response: Response::error(error),
+            session: None,
+            with_pool: false,
+        };
+        self.send(ticket, reply);
+    }
+
+    fn send(&self, ticket: Ticket, reply: Reply) {
         if let Some(session) = self.link.answer(ticket, reply) {
             self.worker.engine.forget(session);
         }
@@ -370,7 +396,7 @@ impl Drop for Answer {
             metrics.given_up(self.operation, self.begun.elapsed());
         } else {
             let given_up = Error::new(Code::Internal, "the request was given up");
-            self.send(ticket, Err(given_up), self.begun.elapsed());
+            self.fail(ticket, &given_up, Stamp::now());
         }
     }
 }

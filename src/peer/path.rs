@@ -43,6 +43,8 @@ pub enum Fallback {
 
 impl Fallback {
     /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Peer, Self::QueuePair, Self::Port];
+    /// Their names.
     pub const LABELS: [&'static str; 3] = ["peer_without_verbs", "queue_pair", "port_down"];
 }
 

@@ -92,9 +92,7 @@ pub struct Held {
 pub struct Came {
     /// How.
     pub transport: Transport,
-    /// From the request's last byte until they were handed over.
-    pub took: Duration,
-    /// The same by stage; the reply's is not over yet.
+    /// Where the time went from the request's last byte until they were handed over.
     pub stages: Stages,
 }
 
@@ -335,7 +333,7 @@ impl Slot {
             needle: self.opening.needle,
             bytes: held.map_or(0, |held| held.transfer_size),
             pool_bytes: held.map_or(0, |held| held.lease.size_bytes() as u64),
-            took: held.map_or(Duration::ZERO, |held| held.came.took),
+            took: held.map_or(Duration::ZERO, |held| held.came.stages.total()),
             age: now.saturating_duration_since(self.since),
             left: self.deadline.saturating_duration_since(now),
             doing,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::pool::{Owner, Pages, Pool};
-use crate::telemetry::{ClientSeries, Identity};
+use crate::telemetry::{ClientSeries, Identity, StageClock, Stamp};
 
 const OWNER: ClientKey = ClientKey(1);
 const OTHER: ClientKey = ClientKey(2);
@@ -39,14 +39,15 @@ impl Fixture {
             .block_on(self.pool.reserve(Owner::default(), 4096, soon))
             .unwrap()
             .lease();
+        let clock = StageClock::new(Stamp::now());
+        clock.waited(Duration::from_micros(1));
         Held {
             lease,
             transfer_size: 10,
             crc: 5,
             came: Came {
                 transport: Transport::Local,
-                took: Duration::from_micros(1),
-                stages: Stages::default(),
+                stages: clock.stages(),
             },
         }
     }

@@ -178,9 +178,11 @@ impl Connection {
         let client = &self.identity.get(&metrics.clients).series.counts;
         client.reads.increment(1);
         client.bytes.increment(bytes);
-        let volume = self.node.volumes_counted.get(read.volume_id, metrics);
-        volume.counts.reads.increment(1);
-        volume.counts.bytes.increment(bytes);
+        let counted = &self.node.volumes_counted;
+        counted.with(read.volume_id, metrics, |volume| {
+            volume.counts.reads.increment(1);
+            volume.counts.bytes.increment(bytes);
+        });
     }
 
     fn too_long(&self, id: u64, length: u64, needle_size: u64) {

@@ -62,6 +62,19 @@ impl Exporter {
         exporter
     }
 
+    /// The buckets of a histogram, new ones when it was not asked for before.
+    pub fn buckets(&self, key: &Key) -> Arc<Buckets> {
+        let mut histograms = self.histograms();
+        if let Some((_, buckets)) = histograms.iter().find(|(known, _)| known == key) {
+            return Arc::clone(buckets);
+        }
+        let bounds = self.bounds.iter().find(|(name, _)| *name == key.name());
+        let bounds = bounds.map_or(&self.seconds, |(_, bounds)| bounds);
+        let buckets = Arc::new(Buckets::new(bounds));
+        histograms.push((key.clone(), Arc::clone(&buckets)));
+        buckets
+    }
+
     /// Writes all that was counted.
     pub fn write(&self, text: &mut Text) {
         text.append(&self.prometheus.handle().render());
@@ -136,16 +149,7 @@ impl Recorder for Exporter {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        let mut histograms = self.histograms();
-        let known = histograms.iter().find(|(known, _)| known == key);
-        let buckets = known.map(|(_, buckets)| Arc::clone(buckets));
-        let buckets = buckets.unwrap_or_else(|| {
-            let bounds = self.bounds.iter().find(|(name, _)| *name == key.name());
-            let bounds = bounds.map_or(&self.seconds, |(_, bounds)| bounds);
-            let buckets = Arc::new(Buckets::new(bounds));
-            histograms.push((key.clone(), Arc::clone(&buckets)));
-            buckets
-        });
+        let buckets = self.buckets(key);
         if COUNTS {
             Histogram::from_arc(buckets)
         } else {

@@ -16,10 +16,12 @@ pub const BUCKETS_MAX: usize = 512;
 pub(super) struct Bounds {
     /// As they are exported, and +Inf.
     texts: Vec<String>,
-    /// In what is counted: whole nanoseconds, bytes, or kilobytes a second.
+    /// In what is counted: whole nanoseconds, bytes, or kilobytes a second; then the largest number.
     counted: Vec<u64>,
     /// For each cell of values, how many bounds lie below all of it.
-    below: Vec<u16>,
+    below: Box<[u16; CELLS]>,
+    /// Some cell has more than one bound in it: of 25 a decade, none has.
+    is_crowded: bool,
     /// Counted units in an exported one.
     scale: f64,
 }
@@ -35,12 +37,15 @@ impl Bounds {
     pub fn scaled(bounds: &[f64], scale: f64) -> Arc<Self> {
         // A float's product may miss the whole number meant by its last bit.
         let counted = bounds.iter().map(|b| (b * scale + 1e-6).floor() as u64);
-        let counted: Vec<u64> = counted.collect();
+        let counted: Vec<u64> = counted.chain([u64::MAX]).collect();
         let texts = bounds.iter().map(f64::to_string);
         let below = |cell| counted.partition_point(|&bound| bound < first_of(cell)) as u16;
+        let below: Box<[u16; CELLS]> = Box::new(std::array::from_fn(below));
+        let ends = below[1..].iter().copied().chain([bounds.len() as u16]);
         Arc::new(Self {
             texts: texts.chain(["+Inf".to_owned()]).collect(),
-            below: (0..CELLS).map(below).collect(),
+            is_crowded: ends.zip(&*below).any(|(end, below)| end - below > 1),
+            below,
             counted,
             scale,
         })
@@ -49,8 +54,8 @@ impl Bounds {
     /// How many bounds lie below `value`, which is the number of its bucket.
     fn below(&self, value: u64) -> usize {
         let mut below = usize::from(self.below[cell_of(value)]);
-        // Of 25 bounds a decade, one at most.
-        while self.counted.get(below).is_some_and(|&bound| bound < value) {
+        below += usize::from(self.counted[below] < value);
+        while self.is_crowded && self.counted[below] < value {
             below += 1;
         }
         below
@@ -62,21 +67,30 @@ impl Bounds {
     }
 }
 
-/// Parts of an octave, a power of two, that values are sorted into first.
-const PARTS: u32 = 5;
-/// Those of all octaves; values below the first that has as many are cells of their own.
-const CELLS: usize = ((u64::BITS - PARTS + 1) as usize) << PARTS;
+/// Bits of the parts of an octave, a power of two, that values are sorted into first.
+const PART_BITS: u32 = 5;
+/// Bits below them in a float, and the cell that 1 would be of there.
+const REST_BITS: u32 = f64::MANTISSA_DIGITS - 1 - PART_BITS;
+const CELL_OF_ONE: u64 = 1f64.to_bits() >> REST_BITS;
+/// The last cell has all from here on, 104 days in nanoseconds; below it every whole number is a float.
+const LAST: u64 = 1 << f64::MANTISSA_DIGITS;
+/// All octaves' parts.
+const CELLS: usize = cell_of(LAST) + 1;
 
-/// The cell of a value.
-fn cell_of(value: u64) -> usize {
-    let octave = value.checked_ilog2().unwrap_or(0).max(PARTS) - PARTS;
-    ((octave as usize) << PARTS) + (value >> octave) as usize
+/// The cell of a value: its exponent, as a float, and the first bits of its mantissa. 0 is in that of 1.
+const fn cell_of(value: u64) -> usize {
+    let value = if value < LAST { value } else { LAST };
+    // Signed, because processors have an instruction for those.
+    let cell = (value as i64 as f64).to_bits() >> REST_BITS;
+    cell.saturating_sub(CELL_OF_ONE) as usize
 }
 
 /// The least value of a cell.
 fn first_of(cell: usize) -> u64 {
-    let octave = (cell >> PARTS).saturating_sub(1);
-    ((cell - (octave << PARTS)) as u64) << octave
+    if cell == 0 {
+        return 0;
+    }
+    f64::from_bits((cell as u64 + CELL_OF_ONE) << REST_BITS).ceil() as u64
 }
 
 /// Bounds from 10^`from` to 10^`to`, `each` a decade at equal ratios, to four digits.
@@ -117,7 +131,7 @@ pub(super) struct Reading {
 impl Buckets {
     /// Empty ones.
     pub fn new(bounds: &Arc<Bounds>) -> Self {
-        let buckets = bounds.counted.len() + 1;
+        let buckets = bounds.counted.len();
         let shard = |_| Shard {
             counts: (0..buckets).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
@@ -135,7 +149,7 @@ impl Buckets {
 
     /// What they hold now.
     pub fn read(&self) -> Reading {
-        let mut counts = vec![0; self.bounds.counted.len() + 1];
+        let mut counts = vec![0; self.bounds.counted.len()];
         let mut sum = 0.0;
         for shard in &self.shards {
             for (count, part) in counts.iter_mut().zip(&shard.counts) {
@@ -147,15 +161,25 @@ impl Buckets {
     }
 }
 
+impl Buckets {
+    /// Counts observations, in counted units.
+    pub fn observe(&self, values: impl Iterator<Item = u64>) {
+        let number = shard();
+        let (bounds, shard) = (&*self.bounds, &self.shards[number]);
+        let counts = &*shard.counts;
+        let mut sum = 0u64;
+        for value in values {
+            add(&counts[bounds.below(value)], number, 1);
+            sum = sum.wrapping_add(value);
+        }
+        add(&shard.sum, number, sum);
+    }
+}
+
 impl HistogramFn for Buckets {
     fn record(&self, value: f64) {
         // To the nearest: a time of up to 13 days is to the nanosecond what was measured.
-        let value = (value * self.bounds.scale + 0.5) as u64;
-        let bucket = self.bounds.below(value);
-        let number = shard();
-        let shard = &self.shards[number];
-        add(&shard.counts[bucket], number, 1);
-        add(&shard.sum, number, value);
+        self.observe(std::iter::once((value * self.bounds.scale + 0.5) as u64));
     }
 }
 

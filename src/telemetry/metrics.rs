@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 
-use super::clock::{Stage, Stages};
+use super::clock::Stages;
 use super::exporter::Exporter;
 use super::histogram::{Bounds, decades};
+use super::journal::{Answered, Journals, Landing};
 use super::live::{Live, largest};
-use super::names::{ClientCounts, ClientSeries, Series, VolumeCounts, VolumeSeries};
+use super::names::{ClientSeries, Series, VolumeCounts, VolumeSeries};
 use super::observed::Observed;
 use super::process::Process;
+use super::settle::Often;
 use super::text::Text;
 use crate::error::Code;
 use crate::peer::Fallback;
-use crate::source::{Landed, Transport};
+use crate::source::Transport;
 
 /// What a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,10 @@ impl Operation {
         "fetch",
         "unknown",
     ];
+
+    pub(super) const fn label(self) -> &'static str {
+        Self::LABELS[self as usize]
+    }
 }
 
 /// Why a connection was refused.
@@ -103,11 +109,12 @@ pub struct Metrics {
     attempts: [Counter; Transport::LABELS.len()],
     attempts_failed: [Counter; Transport::LABELS.len()],
     completions: [Histogram; Transport::LABELS.len()],
-    stages: [Histogram; Stage::LABELS.len()],
     fallbacks: [Counter; Fallback::LABELS.len()],
-    session_throughput: Histogram,
-    session_size: Histogram,
     session_lifetime: Histogram,
+    /// The distributions that every read is in.
+    pub(super) often: Often,
+    /// What workers have written down.
+    pub(super) journals: Journals,
     /// Waits for room in the pool.
     pub pool_wait: Histogram,
     /// Reads that found no room until their deadline.
@@ -219,11 +226,10 @@ impl Metrics {
             attempts: counters("rdma_read_attempts_total", "transport", transports),
             attempts_failed: counters("rdma_read_attempts_failed_total", "transport", transports),
             completions: histograms("rdma_completion_latency_seconds", "transport", transports),
-            stages: histograms("rdma_read_stage_seconds", "stage", Stage::LABELS),
             fallbacks: counters("rdma_fallbacks_total", "reason", Fallback::LABELS),
-            session_throughput: histogram!("rdma_session_throughput_bytes_per_second"),
-            session_size: histogram!("rdma_session_size_bytes"),
             session_lifetime: histogram!("rdma_session_lifetime_seconds"),
+            often: Often::new(&exporter),
+            journals: Journals::default(),
             pool_wait: histogram!("rdma_pool_wait_seconds"),
             pool_exhausted: counter!("rdma_pool_exhausted_total"),
             registrations: counter!("rdma_registrations_total"),
@@ -277,39 +283,29 @@ impl Metrics {
         self.bytes_read.increment(count);
     }
 
-    /// A needle's bytes landed for `client`, from `volume`.
-    pub fn landed(
-        &self,
-        landed: &Landed,
-        client: &Series<ClientCounts>,
-        volume: &Series<VolumeCounts>,
-    ) {
-        let (transport, bytes) = (landed.transport, landed.data.len() as u64);
-        self.bytes_read(bytes);
-        self.reads[transport.index()].increment(1);
-        self.completed(transport, landed.completion);
-        self.session_size.record(bytes as f64);
-        client.counts.reads.increment(1);
-        client.counts.bytes.increment(bytes);
-        volume.counts.reads.increment(1);
-        volume.counts.bytes.increment(bytes);
+    /// A needle's bytes landed for a client that is not there any more to be answered. Those that are
+    /// answered are counted by way of a [`Journal`](super::Journal).
+    pub fn landed(&self, landing: &Landing) {
+        let (landing, stages) = (*landing, Stages::default());
+        self.settle_landed(&[Answered { landing, stages }]);
+    }
+
+    /// `count` reads landed.
+    pub(super) fn reads_landed(&self, transport: Transport, count: u64) {
+        self.reads[transport.index()].increment(count);
         if let Transport::Tcp(Some(reason)) = transport {
-            self.fallbacks[reason as usize].increment(1);
+            self.fallbacks[reason as usize].increment(count);
         }
+    }
+
+    /// `count` requests were answered as they should be; their times are told elsewhere.
+    pub(super) fn succeeded(&self, operation: Operation, count: u64) {
+        self.operations[operation as usize][0].increment(count);
     }
 
     /// A read's last completion came `latency` after its submission.
     pub fn completed(&self, transport: Transport, latency: Duration) {
         self.completions[transport.index()].record(latency);
-    }
-
-    /// A read that succeeded was answered: `bytes` in `elapsed`, which went by in these stages.
-    pub fn read_answered(&self, bytes: u64, elapsed: Duration, stages: &Stages) {
-        for (histogram, time) in self.stages.iter().zip(stages) {
-            histogram.record(*time);
-        }
-        let seconds = elapsed.max(Duration::from_nanos(1)).as_secs_f64();
-        self.session_throughput.record(bytes as f64 / seconds);
     }
 
     /// A session ended, `age` after its admission.
@@ -319,7 +315,12 @@ impl Metrics {
 
     /// A read is tried on a path.
     pub fn attempt(&self, transport: Transport) {
-        self.attempts[transport.index()].increment(1);
+        self.attempts(transport, 1);
+    }
+
+    /// `count` reads were tried on a path.
+    pub(super) fn attempts(&self, transport: Transport, count: u64) {
+        self.attempts[transport.index()].increment(count);
     }
 
     /// A read failed on one of its paths.
@@ -339,6 +340,7 @@ impl Metrics {
 
     /// The page for Prometheus: what was counted, and the state that was `observed`.
     pub fn page(&self, observed: &Observed, live: &[Live]) -> String {
+        self.journals.settle(self);
         let (listed, unlisted) = largest(live, self.live_sessions);
         metrics::with_local_recorder(&self.exporter, || {
             gauge!("rdma_sessions_live_unlisted").set(unlisted as f64);
@@ -358,7 +360,7 @@ impl Metrics {
         let mut held = vec![(0u64, 0u64); clients.len()];
         for session in live {
             // A client that came after the list was made is in the next scrape.
-            if let Some((sessions, bytes)) = held.get_mut(session.client.series.number) {
+            if let Some((sessions, bytes)) = held.get_mut(session.client.series.number as usize) {
                 *sessions += 1;
                 *bytes += session.pool_bytes;
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::families::FAMILIES;
 use super::super::live::tests::live;
-use super::super::{PeerState, PoolState, RingState, VerbsState};
+use super::super::{Journal, PeerState, PoolState, RingState, Stages, VerbsState};
 use super::*;
 use crate::pool::{Owner, Pages, Pool, Usage};
 use crate::session::{Came, Clients, Held, Opening, Sessions};
@@ -263,24 +263,19 @@ impl Crowd {
             let soon = tokio::time::Instant::now() + Duration::from_secs(60);
             let buffer = runtime.block_on(self.pool.reserve(Owner(key.0), 1, soon));
             let buffer = buffer.unwrap();
-            let landed = Landed {
-                data: 0..1,
-                buffer,
-                crc: 0,
-                needle_size: 1,
-                crc_verified: true,
+            self.metrics.landed(&Landing {
                 transport: Transport::Local,
-                completion: Duration::from_micros(5),
-            };
-            self.metrics
-                .landed(&landed, &who.series, &self.metrics.volume(number));
+                bytes: 1,
+                completion: 5_000,
+                client: who.series.number,
+                volume: self.metrics.volume(number).number,
+            });
             let held = Held {
-                lease: landed.buffer.lease(),
+                lease: buffer.lease(),
                 transfer_size: 1,
                 crc: 0,
                 came: Came {
                     transport: Transport::Local,
-                    took: Duration::from_micros(10),
                     stages: Stages::default(),
                 },
             };
@@ -539,13 +534,127 @@ fn errors_are_counted_by_code_over_all_operations() {
     assert_eq!(samples(&page)["rdma_errors_total{code=\"io_error\"}"], 2.0);
 }
 
+/// A read of `bytes` from volume 3, for all the clients that have no series of their own.
+fn landing(bytes: u64) -> Landing {
+    Landing {
+        transport: Transport::Local,
+        bytes,
+        completion: 5_000,
+        client: 0,
+        volume: 0,
+    }
+}
+
+/// The stages of a read that took a millisecond.
+fn millisecond() -> Stages {
+    Stages {
+        nanos: [0, 200_000, 500_000, 200_000, 100_000],
+    }
+}
+
+#[cfg(not(feature = "noop-metrics"))]
+#[test]
+fn each_read_is_counted_once_whether_many_or_few_were_written_down() {
+    let metrics = Arc::new(local());
+    let journal = Journal::new(Arc::clone(&metrics));
+    let volume = metrics::with_local_recorder(&metrics.exporter, || metrics.volume(3).number);
+    let mut written = 0.0;
+    for more in [1, 63, 1, 1500, 200, 0] {
+        for _ in 0..more {
+            let tcp = Transport::Tcp(Some(Fallback::Peer));
+            for (transport, volume) in [(tcp, volume), (Transport::Local, 0)] {
+                let landing = Landing {
+                    transport,
+                    volume,
+                    ..landing(1000)
+                };
+                journal.answered(landing, millisecond());
+            }
+            journal.completed(Duration::from_secs(2), Duration::from_micros(7));
+        }
+        written += f64::from(more);
+        let page = metrics.page(&observed(), &[]);
+        let all = samples(&page);
+        for (series, of_each) in [
+            (
+                "rdma_operations_total{type=\"start_read\",result=\"ok\"}",
+                2.0,
+            ),
+            (
+                "rdma_operation_duration_seconds_count{type=\"start_read\"}",
+                2.0,
+            ),
+            (
+                "rdma_operation_duration_seconds_sum{type=\"start_read\"}",
+                0.002,
+            ),
+            (
+                "rdma_operations_total{type=\"complete_read\",result=\"ok\"}",
+                1.0,
+            ),
+            (
+                "rdma_operation_duration_seconds_sum{type=\"complete_read\"}",
+                7e-6,
+            ),
+            ("rdma_reads_total{transport=\"local\"}", 1.0),
+            ("rdma_reads_total{transport=\"tcp\"}", 1.0),
+            (
+                "rdma_completion_latency_seconds_sum{transport=\"tcp\"}",
+                5e-6,
+            ),
+            ("rdma_fallbacks_total{reason=\"peer_without_verbs\"}", 1.0),
+            ("rdma_bytes_transferred_total{direction=\"read\"}", 2000.0),
+            ("rdma_session_size_bytes_sum", 2000.0),
+            ("rdma_session_throughput_bytes_per_second_count", 2.0),
+            ("rdma_session_lifetime_seconds_sum", 2.0),
+            ("rdma_pool_leases_total", 2.0),
+            ("rdma_client_bytes_total{client=\"other\"}", 2000.0),
+            ("rdma_volume_reads_total{volume=\"3\"}", 1.0),
+            ("rdma_volume_bytes_total{volume=\"other\"}", 1000.0),
+            ("rdma_read_stage_seconds_count{stage=\"buffer_wait\"}", 2.0),
+            ("rdma_read_stage_seconds_sum{stage=\"verify\"}", 0.0004),
+        ] {
+            let (is, expected) = (all[series], written * of_each);
+            assert!(
+                (is - expected).abs() < 1e-9,
+                "{series}: {is}, not {expected}"
+            );
+        }
+    }
+}
+
+#[cfg(not(feature = "noop-metrics"))]
+#[test]
+fn a_worker_that_writes_while_the_page_is_made_loses_nothing() {
+    const READS: u32 = 20_000;
+    let metrics = Arc::new(local());
+    let name = "rdma_read_stage_seconds_count{stage=\"reply\"}";
+    let count = || samples(&metrics.page(&observed(), &[]))[name];
+    std::thread::scope(|scope| {
+        let writers = [(); 2].map(|()| {
+            scope.spawn(|| {
+                let journal = Journal::new(Arc::clone(&metrics));
+                (0..READS).for_each(|_| journal.answered(landing(1), millisecond()));
+            })
+        });
+        let mut before = 0.0;
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            let now = count();
+            assert!(now >= before, "{now} after {before}");
+            before = now;
+        }
+    });
+    assert_eq!(count(), 2.0 * f64::from(READS));
+}
+
 #[test]
 fn the_throughput_of_a_read_is_in_the_bucket_of_its_bytes_a_second() {
-    let metrics = local();
+    let metrics = Arc::new(local());
+    let journal = Journal::new(Arc::clone(&metrics));
     let name = "rdma_session_throughput_bytes_per_second";
     // 100 MB/s, at a bound and just beyond it.
     for bytes in [100_000, 100_001] {
-        metrics.read_answered(bytes, Duration::from_millis(1), &Stages::default());
+        journal.answered(landing(bytes), millisecond());
     }
     let page = metrics.page(&observed(), &[]);
     let all = samples(&page);

@@ -64,7 +64,7 @@ pub struct Series<T> {
     /// The label.
     pub name: String,
     /// Its place among those of its kind; 0 is [`OTHER`].
-    pub number: usize,
+    pub number: u32,
     /// What is counted.
     pub counts: T,
 }
@@ -121,7 +121,7 @@ impl<K: Eq + Hash, T: Counts> Bounded<K, T> {
             return self.other();
         }
         let series = Arc::new(Series {
-            number: known.in_order.len(),
+            number: known.in_order.len() as u32,
             counts: T::of(&name),
             name,
         });
@@ -138,6 +138,11 @@ impl<K: Eq + Hash, T: Counts> Bounded<K, T> {
     /// All of them, [`OTHER`] first.
     pub(super) fn all(&self) -> Vec<Arc<Series<T>>> {
         self.known().in_order.clone()
+    }
+
+    /// Calls `look` with all of them, by number.
+    pub(super) fn with_all<R>(&self, look: impl FnOnce(&[Arc<Series<T>>]) -> R) -> R {
+        look(&self.known().in_order)
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known<K, T>> {

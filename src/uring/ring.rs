@@ -25,7 +25,7 @@ use super::locate::Locate;
 use super::plan::{Piece, Plan};
 use super::transfer::{Flight, Outcome, ReadError, Transfer};
 use crate::pool::{Buffer, GRANULE_BYTES, Pool, REGION_BYTES, Reserved};
-use crate::telemetry::RateLimited;
+use crate::telemetry::{RateLimited, Stamp};
 
 /// Operations that may be in the kernel at once.
 const ENTRIES: u32 = 256;
@@ -59,6 +59,8 @@ pub(super) struct State {
     ring: IoUring,
     fixed: bool,
     counters: Arc<Counters>,
+    /// When completions were looked for last.
+    looked: Stamp,
 }
 
 impl std::fmt::Debug for State {
@@ -112,6 +114,7 @@ impl DataRing {
             ring,
             fixed: matches!(registration, Registration::Fixed(_)),
             counters,
+            looked: Stamp::now(),
         };
         let ring = Self {
             state: RefCell::new(state),
@@ -169,20 +172,26 @@ impl DataRing {
         self.state.borrow_mut()
     }
 
-    /// Gives the kernel what has been queued and takes what has already completed.
-    pub(super) fn submit_and_reap(&self) {
+    /// Gives the kernel what has been queued and takes what has already completed. Returns when it
+    /// began to, if there was anything.
+    ///
+    /// Right before the call and right after it is where looking at the clock costs least: what the
+    /// processor has begun must end there anyway.
+    pub(super) fn submit_and_reap(&self) -> Option<Stamp> {
+        let mut begun = None;
         for _ in 0..RETRIES_MAX {
             if self.state().ring.submission().is_empty() {
-                return;
+                break;
             }
             let submitted = {
                 let state = self.state();
                 count(&state.counters.enters);
+                begun.get_or_insert_with(Stamp::now);
                 state.ring.submit()
             };
             let again = self.reap();
             match submitted {
-                Ok(_) if !again => return,
+                Ok(_) if !again => break,
                 // Interrupted, or the kernel is short of memory for requests: what has been
                 // queued stays queued, and reaping makes room.
                 Ok(_) => {}
@@ -194,15 +203,17 @@ impl DataRing {
                     if let Some(suppressed) = TROUBLE.pass(std::time::Instant::now()) {
                         tracing::error!(error = %e, suppressed, "io_uring_enter failed; it is tried again");
                     }
-                    return;
+                    break;
                 }
             }
         }
+        begun
     }
 
     /// Takes what has completed. True when something was queued again and is to be submitted.
     fn reap(&self) -> bool {
         let mut requeued = false;
+        self.state().looked = Stamp::now();
         loop {
             let mut state = self.state();
             let mut queue = state.ring.completion();
@@ -376,7 +387,7 @@ impl State {
         let over = self
             .transfers
             .get_mut(key)
-            .is_some_and(|t| t.complete(number, outcome));
+            .is_some_and(|t| t.complete(number, outcome, self.looked));
         over.then(|| self.transfers.remove(key))
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct Transfer {
     outstanding: u32,
     failure: Option<ReadError>,
     waker: Option<Waker>,
-    /// When its first piece was queued, and when its last one had completed.
+    /// When its first piece was given to the kernel, and when its last one had completed.
     submitted: Option<Stamp>,
     completed: Option<Stamp>,
     /// It is in the ring's line for a place.
@@ -118,9 +118,6 @@ impl Transfer {
             self.failure = Some(ReadError::Truncated { at });
             return None;
         }
-        if self.next == 0 {
-            self.submitted = Some(Stamp::now());
-        }
         let number = self.next;
         self.next += 1;
         self.outstanding += 1;
@@ -142,9 +139,9 @@ impl Transfer {
         Some((file.as_raw_fd(), offset))
     }
 
-    /// Takes note of a piece's end. Returns whether the transfer is now nobody's and done, and
+    /// Takes note of a piece's end, seen at `now`. Returns whether the transfer is now nobody's and done, and
     /// is to be removed.
-    pub(super) fn complete(&mut self, number: u32, outcome: Outcome) -> bool {
+    pub(super) fn complete(&mut self, number: u32, outcome: Outcome, now: Stamp) -> bool {
         self.outstanding -= 1;
         match outcome {
             Outcome::Landed => {
@@ -158,7 +155,7 @@ impl Transfer {
             }
         }
         if self.outstanding == 0 && self.base == self.pieces {
-            self.completed = Some(Stamp::now());
+            self.completed = Some(now);
         }
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -233,12 +230,14 @@ impl Flight {
     }
 
     fn poll_advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
+        let mut submitted = None;
         loop {
             let pushed = {
                 let mut state = self.ring.state();
                 let Some(transfer) = state.transfers.get_mut(self.key) else {
                     return Poll::Ready(Ok(true));
                 };
+                transfer.submitted = transfer.submitted.or(submitted);
                 if let Some(error) = transfer.failure.take() {
                     return Poll::Ready(Err(error));
                 }
@@ -249,7 +248,7 @@ impl Flight {
                 state.push_burst(self.key, PIECE_BYTES)
             };
             if pushed {
-                self.ring.submit_and_reap();
+                submitted = self.ring.submit_and_reap();
                 continue;
             }
             let mut state = self.ring.state();
