@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # What telling costs: reads a second of an engine that is scraped every second beside one in which counting and timing
-# are compiled to nothing, turn by turn in one run; and how long /metrics takes with 10,000 sessions open. It prints
-# figures and which targets they meet; it fails only when it can not run.
+# are compiled to nothing, turn by turn in one run; and how long /metrics takes with 10,000 sessions open. The engines
+# have one CPU and the load has another, so that neither takes the other's time. Where a process' memory comes to lie
+# makes it some per cent faster or slower for as long as it runs, so both are started many times. It prints figures and which
+# targets they meet; it fails only when it can not run.
 set -euo pipefail
 # shellcheck source=benches/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-usage="usage: benches/metrics.sh [--rounds N] [--seconds N]
-  --rounds N   how often each side has its turn (15)
-  --seconds N  how long a turn lasts (3)"
-rounds=15 seconds=3
+usage="usage: benches/metrics.sh [--starts N] [--rounds N] [--reads N]
+  --starts N  how often both engines are started (40)
+  --rounds N  how often each of them then has its turn (10)
+  --reads N   reads in a turn, which is short so that both meet the same of what else the machine does (10000)"
+starts=40 rounds=10 reads=10000
 options "$usage" "$@"
 
 cd "$ROOT"
@@ -31,66 +34,84 @@ request = urllib.request.Request("http://" + place["url"] + "/" + place["fid"], 
 opener.open(request).close()
 print(place["fid"])' "$MASTER")
 
-read -r with without <<<"$(free_ports 2)"
-# engine NAME PORT: one of the two, on a socket of its name.
+cpus=$(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)))')
+load_cpu=${cpus%% *} engine_cpu=${cpus##* }
+# engine NAME: one of the two, on a socket of its name; PORT is that of its endpoints.
 engine() {
-    run "$1" "$programs/$1" server --device none --workers 1 --max-sessions 11000 --volumes "$STACK_DIR/volumes" \
-        --ipc-socket "$STACK_DIR/$1.sock" --metrics-listen "127.0.0.1:$2" --buffer-size 256MiB
-    wait_ready "http://127.0.0.1:$2/readyz" $! "$STACK_DIR/$1.log"
+    PORT=$(free_ports 1)
+    run "$1" taskset -c "$engine_cpu" "$programs/$1" server --device none --workers 1 --max-sessions 11000 --volumes "$STACK_DIR/volumes" \
+        --ipc-socket "$STACK_DIR/$1.sock" --metrics-listen "127.0.0.1:$PORT" --buffer-size 256MiB
+    wait_ready "http://127.0.0.1:$PORT/readyz" "$STARTED" "$STACK_DIR/$1.log"
 }
-engine with "$with"
-engine without "$without"
 
-python3 - "$programs/with" "$STACK_DIR" "$needle" "$with" "$rounds" "$seconds" <<'PYTHON'
-import json, socket, statistics, struct, subprocess, sys, threading, time, urllib.request
+# stop_engine: the one that was started last.
+stop_engine() {
+    stop_process "${STACK_PIDS[-1]}"
+    unset 'STACK_PIDS[-1]'
+}
 
-program, folder, fid, port, rounds, seconds = sys.argv[1:]
+for ((start = 0; start < starts; start++)); do
+    engine without
+    engine with
+    python3 - "$programs/with" "$STACK_DIR" "$needle" "$PORT" "$rounds" "$reads" "$load_cpu" <<'PYTHON'
+import json, os, subprocess, sys, urllib.request
+
+program, folder, fid, port, rounds, reads, cpu = sys.argv[1:]
+os.sched_setaffinity(0, {int(cpu)})
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+unscraped = 0.5
 
 
 def scrape():
-    begun = time.monotonic()
     with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-        length = len(answer.read())
-    return time.monotonic() - begun, length
+        answer.read()
 
 
 def turn(name):
-    """Reads a second; the engine with metrics is scraped every second meanwhile."""
-    over = threading.Event()
-
-    def scraping():
-        while not over.is_set():
+    """Reads a second. The engine with metrics is scraped once in each second of its turns."""
+    global unscraped
+    bench = [program, "bench", fid, "-c", "2", "-d", "16", "-n", reads, "--json", "--ipc-socket", f"{folder}/{name}.sock"]
+    with subprocess.Popen(bench, stdout=subprocess.PIPE) as running:
+        if name == "with" and unscraped >= 1:
+            unscraped -= 1
             scrape()
-            over.wait(1)
-
-    scraper = threading.Thread(target=scraping)
+        report = json.loads(running.stdout.read())
     if name == "with":
-        scraper.start()
-    bench = [program, "bench", fid, "-c", "2", "-d", "16", "-t", seconds, "--json", "--ipc-socket", f"{folder}/{name}.sock"]
-    report = json.loads(subprocess.run(bench, check=True, capture_output=True).stdout)
-    over.set()
-    if name == "with":
-        scraper.join()
+        unscraped += report["seconds"]
     return report["reads_per_second"]
 
 
 for name in ("with", "without"):  # the caches are warm
     turn(name)
-figures = {"with": [], "without": []}
-for round in range(int(rounds)):
-    for name in ("with", "without") if round % 2 == 0 else ("without", "with"):
-        figures[name].append(turn(name))
-ratios = [a / b for a, b in zip(figures["with"], figures["without"])]
-for name, values in figures.items():
-    low, high = min(values), max(values)
-    print(f"{name:8} metrics  {statistics.median(values):10,.0f} reads/s  ({low:,.0f} to {high:,.0f})")
-ratio = statistics.median(ratios)
-spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+pairs = []
+for number in range(int(rounds)):
+    order = ("with", "without") if number % 2 == 0 else ("without", "with")
+    pairs.append({name: turn(name) for name in order})
+with open(f"{folder}/pairs", "a") as file:
+    print(json.dumps(pairs), file=file)
+PYTHON
+    [ $((start + 1)) = "$starts" ] || { stop_engine; stop_engine; }
+done
+
+python3 - "$STACK_DIR" "$needle" "$PORT" <<'PYTHON'
+import json, socket, statistics, struct, sys, time, urllib.request
+
+folder, fid, port = sys.argv[1:]
+starts = [json.loads(line) for line in open(f"{folder}/pairs")]
+for name in ("with", "without"):
+    values = [pair[name] for pairs in starts for pair in pairs]
+    print(f"{name:8} metrics  {statistics.median(values):10,.0f} reads/s  ({min(values):,.0f} to {max(values):,.0f})")
+ratios = [statistics.median(pair["with"] / pair["without"] for pair in pairs) for pairs in starts]
+ratio, error = statistics.mean(ratios), 0
+if len(ratios) > 1:
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5
 verdict = "met" if ratio >= 0.98 else "NOT met"
-print(f"with / without   {ratio:10.3f} median of {len(ratios)} pairs ({spread}); target 0.98: {verdict}")
-cost = statistics.median(1e6 / a - 1e6 / b for a, b in zip(figures["with"], figures["without"]))
-print(f"a read takes     {cost:10.2f} us longer, on the one worker that is driven as hard as it goes")
+print(f"with / without   {ratio:10.3f} +/- {error:.3f}, mean of {len(ratios)} starts' medians "
+    f"(median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}); target 0.98: {verdict}")
+costs = [statistics.median(1e9 / pair["with"] - 1e9 / pair["without"] for pair in pairs) for pairs in starts]
+print(f"a read takes     {statistics.median(costs):10.0f} ns longer, on a worker that is driven as hard as it goes")
+
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def text(value):
@@ -107,6 +128,13 @@ def start_read(volume, needle, cookie):
         data += text(name) + b"\xcf" + struct.pack(">Q", value)
     payload = b"\x82" + text("type") + text("StartRead") + text("data") + data
     return struct.pack("<I", len(payload)) + payload
+
+
+def scrape():
+    begun = time.monotonic()
+    with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        length = len(answer.read())
+    return time.monotonic() - begun, length
 
 
 volume, rest = fid.split(",")
