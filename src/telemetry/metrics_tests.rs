@@ -647,6 +647,30 @@ fn a_worker_that_writes_while_the_page_is_made_loses_nothing() {
     assert_eq!(count(), 2.0 * f64::from(READS));
 }
 
+#[cfg(not(feature = "noop-metrics"))]
+#[test]
+fn what_is_too_large_for_a_line_of_the_journal_is_counted_at_once() {
+    let metrics = Arc::new(local());
+    let journal = Journal::new(Arc::clone(&metrics));
+    journal.answered(landing(1 << 40), millisecond());
+    journal.completed(Duration::from_secs(3600), Duration::from_micros(7));
+    let page = metrics.page(&observed(), &[]);
+    let all = samples(&page);
+    for (series, value) in [
+        (
+            "rdma_bytes_transferred_total{direction=\"read\"}",
+            (1u64 << 40) as f64,
+        ),
+        (
+            "rdma_operations_total{type=\"start_read\",result=\"ok\"}",
+            1.0,
+        ),
+        ("rdma_session_lifetime_seconds_sum", 3600.0),
+    ] {
+        assert_eq!(all[series], value, "{series}");
+    }
+}
+
 #[test]
 fn the_throughput_of_a_read_is_in_the_bucket_of_its_bytes_a_second() {
     let metrics = Arc::new(local());
