@@ -208,15 +208,16 @@ impl Pages {
     fn settle(&self, metrics: &Metrics) {
         let mut guard = lock(&self.counted);
         let counted = &mut *guard;
-        let attempts = self.attempts.load(Ordering::Relaxed);
-        metrics.attempts(Transport::Local, attempts - counted.attempts);
-        counted.attempts = attempts;
         self.answered.read(&mut counted.answered);
         metrics.settle_answered(&counted.answered);
         counted.answered.clear();
         self.completed.read(&mut counted.completed);
         metrics.settle_completed(&counted.completed);
         counted.completed.clear();
+        // Last, so that no read is counted before its attempt.
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        metrics.attempts(Transport::Local, attempts - counted.attempts);
+        counted.attempts = attempts;
     }
 }
 

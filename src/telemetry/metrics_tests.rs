@@ -649,6 +649,17 @@ fn a_worker_that_writes_while_the_page_is_made_loses_nothing() {
 
 #[cfg(not(feature = "noop-metrics"))]
 #[test]
+fn no_line_is_written_over_before_it_is_counted_although_nobody_looks() {
+    let metrics = Arc::new(local());
+    let journal = Journal::new(Arc::clone(&metrics));
+    (1..=1000).for_each(|bytes| journal.answered(landing(bytes), millisecond()));
+    let page = metrics.page(&observed(), &[]);
+    let sum = samples(&page)["rdma_session_size_bytes_sum"];
+    assert_eq!(sum, 500_500.0);
+}
+
+#[cfg(not(feature = "noop-metrics"))]
+#[test]
 fn what_is_too_large_for_a_line_of_the_journal_is_counted_at_once() {
     let metrics = Arc::new(local());
     let journal = Journal::new(Arc::clone(&metrics));
