@@ -139,8 +139,8 @@ impl Transfer {
         Some((file.as_raw_fd(), offset))
     }
 
-    /// Takes note of a piece's end, seen at `now`. Returns whether the transfer is now nobody's and done, and
-    /// is to be removed.
+    /// Takes note of a piece's end, seen at `now`. Returns whether the transfer is now nobody's and
+    /// done, and is to be removed.
     pub(super) fn complete(&mut self, number: u32, outcome: Outcome, now: Stamp) -> bool {
         self.outstanding -= 1;
         match outcome {
